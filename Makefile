@@ -1,0 +1,53 @@
+# make help                     what there is
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUTF8 := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run try test check bench lock messages assets format
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/runtime: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r requirements.txt
+	touch $@
+
+$(VENV)/developer: requirements-dev.txt $(VENV)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r requirements-dev.txt
+	touch $@
+
+run: $(VENV)/runtime ## start everything with a small Chongqing; Ctrl-C stops it
+	@exec $(BIN)/python -m app.cli demo
+
+try: $(VENV)/runtime ## the main job once, in under a minute (ARGS=--json for machines)
+	@$(BIN)/python -m app.cli try $(ARGS)
+
+check: $(VENV)/developer ## ruff, mypy, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## every check and test that this machine can run
+	$(BIN)/pytest -n auto
+
+bench: $(VENV)/developer ## a benchmark: make bench NAME=try
+	@$(BIN)/python -m bench.$(NAME) $(ARGS)
+
+format: $(VENV)/developer ## let ruff set the code's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## write requirements*.txt anew from requirements*.in (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate requirements.in -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+messages: $(VENV)/developer ## collect and compile the texts of the pages
+	$(BIN)/pybabel extract -q --no-location -F app/translations/babel.cfg -k _l -o app/translations/messages.pot app
+	$(BIN)/pybabel update -q -N --no-wrap -i app/translations/messages.pot -d app/translations -l zh_Hans_CN
+	$(BIN)/pybabel compile -q -d app/translations

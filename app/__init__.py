@@ -1,0 +1,1 @@
+"""The service: everything that joins ledger, telemetry and card terminals."""

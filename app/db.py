@@ -1,0 +1,84 @@
+"""The database: engine, sessions, and the only place that commits."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import sqlalchemy.exc
+import structlog
+from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from ledger.models import NAMING
+
+T = TypeVar("T")
+
+RETRIES = 4
+RETRY_PAUSE_S = 0.05
+# Serialisation failure, deadlock, lock not available: nothing was written, and the same work may succeed next time.
+PASSING_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+
+log = structlog.get_logger(__name__)
+
+
+class Base(DeclarativeBase):
+    """Every table of the service, in the schema `app`."""
+
+    metadata = MetaData(schema="app", naming_convention=NAMING)
+
+
+class Database:
+    """One engine and the two ways to use it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        # Short timeouts answer a killed or stuck server within seconds (reliability.md, finding 8).
+        self.engine: Engine = create_engine(
+            url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            pool_timeout=10,
+            connect_args={
+                "connect_timeout": 4,
+                "tcp_user_timeout": 4000,
+                "options": "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=3000",
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Open a session that commits when the block ends and rolls back when it raises."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def reader(self) -> Iterator[Session]:
+        """Open a session that sees one snapshot and cannot write."""
+        with Session(self.engine) as session:
+            session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            yield session
+            session.rollback()
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """Do `work` in one transaction; after a deadlock or serialisation failure do it again from the start.
+
+        `work` must take all its ids from outside, so that a second run means the same.
+        Raises what `work` raises; after the last retry, the database's own error.
+        """
+        for attempt in range(1, RETRIES + 1):
+            try:
+                with self.transaction() as session:
+                    return work(session)
+            except sqlalchemy.exc.DBAPIError as error:
+                if attempt == RETRIES or getattr(error.orig, "sqlstate", None) not in PASSING_SQLSTATES:
+                    raise
+                log.info("transaction_retried", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
+                time.sleep(RETRY_PAUSE_S * attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def close(self) -> None:
+        """Give all connections back to the server."""
+        self.engine.dispose()

@@ -1,0 +1,1 @@
+"""Terminals and collector boxes: enrolment, keys, signatures, placement at an instrument."""

@@ -1,0 +1,1 @@
+"""Sub-centers, units, groups, instruments, and what their use costs."""

@@ -1,0 +1,1 @@
+"""People, organisations, roles, log-ins and the audit trail."""

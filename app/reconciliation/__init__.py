@@ -1,0 +1,1 @@
+"""Reconciliation: every charge against what the collector box saw."""

@@ -1,0 +1,1 @@
+"""What people read: statement, ledger view, evidence of a charge."""

@@ -1,0 +1,1 @@
+"""Card sessions: from swipe-in (hold) to swipe-out (capture)."""

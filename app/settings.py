@@ -1,0 +1,133 @@
+"""Settings: one frozen value, read once from the environment, every mistake reported at once."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from environs import Env, EnvValidationError, ValidationError, validate
+
+MINIMUM_SECRET_LENGTH = 32
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings; the message names every mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that differs between two sites running the same code."""
+
+    var_dir: Path
+    database_url: str
+    secret_key: str
+    key_encryption_key: bytes
+    public_url: str
+    site_timezone: ZoneInfo
+    secure_cookies: bool
+    clock_anchor: str | None
+    mqtt_host: str
+    mqtt_port: int
+    mqtt_username: str
+    mqtt_password: str
+    mqtt_tls: bool
+    psp_base_url: str
+    psp_api_key: str
+    psp_api_version: str
+    psp_webhook_secrets: tuple[str, ...]
+    psp_timeout_s: float
+    log_format: str
+    login_lifetime: timedelta
+    top_up_fen_min: int
+    top_up_fen_max: int
+    person_balance_cap_fen: int
+    cash_fen_max_organisation: int
+    cash_fen_max_person: int
+
+
+def load(environ_file: Path | None = None) -> Settings:
+    """Read the settings from the environment, and from a file of the same names if one is given.
+
+    Raises SettingsError that lists every wrong or missing value.
+    """
+    env = Env(eager=False, prefix="TESTCARD_")
+    if environ_file is not None:
+        env.read_env(str(environ_file), recurse=False)
+    values = _read(env)
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        mistakes = "\n".join(f"  {name}: {'; '.join(why)}" for name, why in error.error_messages.items())
+        raise SettingsError(f"These settings are wrong or missing:\n{mistakes}") from error
+    return Settings(**values)
+
+
+def _read(env: Env) -> dict[str, object]:
+    return {
+        "var_dir": env.path("VAR_DIR", Path("var")),
+        "database_url": env.str("DATABASE_URL", validate=_postgresql_url),
+        "secret_key": env.str("SECRET_KEY", validate=validate.Length(min=MINIMUM_SECRET_LENGTH)),
+        "key_encryption_key": _key(env),
+        "public_url": env.str("PUBLIC_URL", "http://127.0.0.1:8000"),
+        "site_timezone": _zone(env),
+        "secure_cookies": env.bool("SECURE_COOKIES", default=True),
+        "clock_anchor": env.str("CLOCK_ANCHOR", None),
+        "mqtt_host": env.str("MQTT_HOST", "127.0.0.1"),
+        "mqtt_port": env.int("MQTT_PORT", 1883),
+        "mqtt_username": env.str("MQTT_USERNAME", "ingest"),
+        "mqtt_password": env.str("MQTT_PASSWORD", ""),
+        "mqtt_tls": env.bool("MQTT_TLS", default=False),
+        "psp_base_url": env.str("PSP_BASE_URL", "https://api.stripe.com"),
+        "psp_api_key": env.str("PSP_API_KEY", ""),
+        "psp_api_version": env.str("PSP_API_VERSION", "2026-09-30"),
+        "psp_webhook_secrets": tuple(env.list("PSP_WEBHOOK_SECRETS", [])),
+        "psp_timeout_s": env.float("PSP_TIMEOUT_S", 10.0),
+        "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "text"])),
+        "login_lifetime": env.timedelta("LOGIN_LIFETIME", timedelta(hours=12)),
+        "top_up_fen_min": env.int("TOP_UP_FEN_MIN", 10_00),
+        "top_up_fen_max": env.int("TOP_UP_FEN_MAX", 999_999_99),
+        "person_balance_cap_fen": env.int("PERSON_BALANCE_CAP_FEN", 5_000_00),
+        "cash_fen_max_organisation": env.int("CASH_FEN_MAX_ORGANISATION", 5_000_00),
+        "cash_fen_max_person": env.int("CASH_FEN_MAX_PERSON", 50_000_00),
+    }
+
+
+def _postgresql_url(value: str) -> None:
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ValidationError("must start with postgresql://; `make run` starts an embedded server and sets it")
+
+
+def _key(env: Env) -> bytes:
+    """The key that wraps card and server keys: 32 bytes as 64 hex digits, never in the database (terminal.md)."""
+    text = env.str("KEY_ENCRYPTION_KEY", validate=validate.Regexp(r"^[0-9a-fA-F]{64}$", error="must be 64 hex digits"))
+    try:
+        return bytes.fromhex(text) if text else b""
+    except (TypeError, ValueError):
+        return b""
+
+
+def _zone(env: Env) -> ZoneInfo:
+    name = env.str("SITE_TIMEZONE", "Asia/Shanghai", validate=_zone_name)
+    try:
+        return ZoneInfo(name)
+    except (TypeError, ValueError, ZoneInfoNotFoundError):
+        return ZoneInfo("UTC")
+
+
+def _zone_name(value: str) -> None:
+    try:
+        ZoneInfo(value)
+    except (ValueError, ZoneInfoNotFoundError) as error:
+        raise ValidationError("is no time zone of the tz database") from error
+
+
+def fresh_secrets() -> dict[str, str]:
+    """New secrets for a site that has none yet, by environment name."""
+    return {
+        "TESTCARD_SECRET_KEY": secrets.token_urlsafe(48),
+        "TESTCARD_KEY_ENCRYPTION_KEY": secrets.token_hex(32),
+        "TESTCARD_MQTT_PASSWORD": secrets.token_urlsafe(24),
+        "TESTCARD_PSP_API_KEY": f"sk_test_{secrets.token_hex(16)}",
+        "TESTCARD_PSP_WEBHOOK_SECRETS": f"whsec_{secrets.token_hex(16)}",
+    }

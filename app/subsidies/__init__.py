@@ -1,0 +1,1 @@
+"""Subsidies: rule sets as data, funds with a budget, decisions that can be re-run."""

@@ -1,0 +1,1 @@
+"""Money in: at the counter by two people, online through a payment service."""

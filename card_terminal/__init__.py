@@ -1,0 +1,1 @@
+"""The program at the instrument: reads cards, journals, talks to the server over HTTP."""

@@ -1,0 +1,95 @@
+"""One PostgreSQL for the whole run; every test commits for real on its own copy of a migrated template."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
+
+from app import clock
+from app.db import Database
+from app.embedded import EmbeddedPostgres
+from migrations import upgrade
+
+TEMPLATE = "testcard_template"
+DATA = Path(__file__).parent / "data"
+
+_server: pytest.StashKey[EmbeddedPostgres] = pytest.StashKey()
+_folder: pytest.StashKey[Path] = pytest.StashKey()
+_counter = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server once, in the process that directs the workers; the workers get its address."""
+    if hasattr(config, "workerinput"):
+        return
+    config.stash[_folder] = Path(tempfile.mkdtemp(prefix="testcard-"))
+    # No test looks for data after a crash of this server, so it need not wait for the disk.
+    server = EmbeddedPostgres(config.stash[_folder] / "postgres", options=("fsync=off", "max_connections=300"))
+    server.start()
+    server.ensure_database(TEMPLATE)
+    upgrade(server.url(TEMPLATE))
+    config.stash[_server] = server
+    os.environ["TESTCARD_TEST_SERVER_URL"] = server.url("{name}").replace("%7Bname%7D", "{name}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _server in config.stash:
+        config.stash[_server].stop()
+        shutil.rmtree(config.stash[_folder], ignore_errors=True)
+
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    _ = item, call
+    report: pytest.TestReport = yield  # type: ignore[assignment,misc]
+    if os.environ.get("REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although REQUIRE_ALL=1: {report.longrepr}"
+    return report  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """The address of the test server, with {name} for the database."""
+    return os.environ["TESTCARD_TEST_SERVER_URL"]
+
+
+@pytest.fixture(scope="session")
+def maintenance(server_url: str) -> Iterator[Engine]:
+    engine = create_engine(
+        server_url.format(name="postgres").replace("postgresql://", "postgresql+psycopg://"),
+        isolation_level="AUTOCOMMIT",
+    )
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def database_url(server_url: str, maintenance: Engine) -> Iterator[str]:
+    """A fresh migrated database."""
+    name = f"t_{os.getpid()}_{next(_counter)}"
+    with maintenance.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    yield server_url.format(name=name)
+    with maintenance.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(autouse=True)
+def _real_clock() -> Iterator[None]:
+    yield
+    clock.set_anchor(None)
