@@ -1,13 +1,14 @@
 """The database: engine, sessions, and the only place that commits."""
 
+import enum
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy.exc
 import structlog
-from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy import BigInteger, Enum, MetaData, create_engine, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -27,6 +28,17 @@ class Base(DeclarativeBase):
     """Every table of the service, in the schema `app`."""
 
     metadata = MetaData(schema="app", naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        int: BigInteger,
+        # Stored by value with a CHECK: readable in SQL, and a new value needs no new type.
+        enum.Enum: Enum(
+            enum.Enum,
+            native_enum=False,
+            create_constraint=True,
+            length=32,
+            values_callable=lambda members: [member.value for member in members],
+        ),
+    }
 
 
 class Database:

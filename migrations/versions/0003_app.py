@@ -1,4 +1,8 @@
-"""The tables of app."""
+"""The tables of app, and the triggers that keep what must not change."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0003"
 down_revision = "0002"
@@ -7,4 +11,873 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    _tables()
+    _triggers()
+
+
+def _tables() -> None:
+    op.create_table(
+        "audit_entry",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("detail", postgresql.JSONB(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entry")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_audit_entry_subject"), "audit_entry", ["subject"], unique=False, schema="app")
+    op.create_table(
+        "fund",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("name_zh", sa.String(), nullable=False),
+        sa.Column("name_en", sa.String(), nullable=False),
+        sa.Column("budget_fen_per_year", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fund")),
+        sa.UniqueConstraint("code", name=op.f("uq_fund_code")),
+        schema="app",
+    )
+    op.create_table(
+        "master_key",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("slot", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("wrapped_key", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_master_key")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_master_key_slot_version"), "master_key", ["slot", "version"], unique=True, schema="app")
+    op.create_table(
+        "organisation",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("name_zh", sa.String(), nullable=False),
+        sa.Column("name_en", sa.String(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "company",
+                "academic",
+                "government",
+                name="organisationkind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("region", sa.String(), server_default="重庆", nullable=False),
+        sa.Column("legal_person", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("network_member", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_organisation")),
+        schema="app",
+    )
+    op.create_table(
+        "psp_event",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("api_version", sa.String(), nullable=False),
+        sa.Column("livemode", sa.Boolean(), nullable=False),
+        sa.Column("payload", postgresql.JSONB(), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "received",
+                "done",
+                "ignored",
+                "failed",
+                name="eventstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("reason", sa.String(), server_default="", nullable=False),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_psp_event")),
+        schema="app",
+    )
+    op.create_index(
+        "ix_psp_event_open",
+        "psp_event",
+        ["received_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("status IN ('received', 'failed')"),
+    )
+    op.create_table(
+        "server_key",
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("wrapped_private_key", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_server_key")),
+        schema="app",
+    )
+    op.create_table(
+        "sub_center",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("name_zh", sa.String(), nullable=False),
+        sa.Column("name_en", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sub_center")),
+        sa.UniqueConstraint("code", name=op.f("uq_sub_center_code")),
+        schema="app",
+    )
+    op.create_table(
+        "person",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("username", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("password_hash", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.BigInteger(), nullable=True),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("failed_log_ins", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("locked_until", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["organisation_id"], ["app.organisation.id"], name=op.f("fk_person_organisation_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
+        sa.UniqueConstraint("username", name=op.f("uq_person_username")),
+        schema="app",
+    )
+    op.create_table(
+        "rule_set",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("valid_to", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("body", postgresql.JSONB(), nullable=False),
+        sa.Column("fund_id", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.CheckConstraint("valid_to IS NULL OR valid_to > valid_from", name=op.f("ck_rule_set_order")),
+        sa.ForeignKeyConstraint(["fund_id"], ["app.fund.id"], name=op.f("fk_rule_set_fund_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rule_set")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_rule_set_code_version"), "rule_set", ["code", "version"], unique=True, schema="app")
+    op.create_table(
+        "unit",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("name_zh", sa.String(), nullable=False),
+        sa.Column("name_en", sa.String(), nullable=False),
+        sa.Column("sub_center_id", sa.BigInteger(), nullable=True),
+        sa.Column("organisation_id", sa.BigInteger(), nullable=False),
+        sa.Column("service_fee_basis_points", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("vat_basis_points", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.CheckConstraint("service_fee_basis_points BETWEEN 0 AND 10000", name=op.f("ck_unit_service_fee_range")),
+        sa.CheckConstraint("vat_basis_points BETWEEN 0 AND 10000", name=op.f("ck_unit_vat_range")),
+        sa.ForeignKeyConstraint(["organisation_id"], ["app.organisation.id"], name=op.f("fk_unit_organisation_id")),
+        sa.ForeignKeyConstraint(["sub_center_id"], ["app.sub_center.id"], name=op.f("fk_unit_sub_center_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_unit")),
+        sa.UniqueConstraint("code", name=op.f("uq_unit_code")),
+        sa.UniqueConstraint("organisation_id", name=op.f("uq_unit_organisation_id")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_unit_sub_center_id"), "unit", ["sub_center_id"], unique=False, schema="app")
+    op.create_table(
+        "card_account",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("number", sa.String(), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=True),
+        sa.Column("organisation_id", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "active", "frozen", "closed", name="accountstatus", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=False,
+        ),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.CheckConstraint("num_nonnulls(person_id, organisation_id) = 1", name=op.f("ck_card_account_one_customer")),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["app.organisation.id"], name=op.f("fk_card_account_organisation_id")
+        ),
+        sa.ForeignKeyConstraint(["person_id"], ["app.person.id"], name=op.f("fk_card_account_person_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_card_account")),
+        sa.UniqueConstraint("number", name=op.f("uq_card_account_number")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_card_account_organisation_id"), "card_account", ["organisation_id"], unique=False, schema="app"
+    )
+    op.create_index(op.f("ix_card_account_person_id"), "card_account", ["person_id"], unique=False, schema="app")
+    op.create_table(
+        "instrument_group",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("unit_id", sa.BigInteger(), nullable=False),
+        sa.Column("name_zh", sa.String(), nullable=False),
+        sa.Column("name_en", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["unit_id"], ["app.unit.id"], name=op.f("fk_instrument_group_unit_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_instrument_group")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_instrument_group_unit_id"), "instrument_group", ["unit_id"], unique=False, schema="app")
+    op.create_table(
+        "log_in",
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("revoked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["person_id"], ["app.person.id"], name=op.f("fk_log_in_person_id")),
+        sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_log_in")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_log_in_person_id"), "log_in", ["person_id"], unique=False, schema="app")
+    op.create_table(
+        "instrument",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("name_zh", sa.String(), nullable=False),
+        sa.Column("name_en", sa.String(), nullable=False),
+        sa.Column("group_id", sa.BigInteger(), nullable=False),
+        sa.Column("instrument_class", sa.String(), nullable=False),
+        sa.Column("place", sa.String(), server_default="", nullable=False),
+        sa.Column("value_fen", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("special", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("typical_session_min", sa.BigInteger(), server_default=sa.text("60"), nullable=False),
+        sa.ForeignKeyConstraint(["group_id"], ["app.instrument_group.id"], name=op.f("fk_instrument_group_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_instrument")),
+        sa.UniqueConstraint("code", name=op.f("uq_instrument_code")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_instrument_group_id"), "instrument", ["group_id"], unique=False, schema="app")
+    op.create_table(
+        "project",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("title", sa.String(), nullable=False),
+        sa.Column(
+            "level",
+            sa.Enum(
+                "none",
+                "enterprise",
+                "municipal",
+                "national",
+                name="projectlevel",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("evidence_reference", sa.String(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_project_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_project_account_id"), "project", ["account_id"], unique=False, schema="app")
+    op.create_table(
+        "role_grant",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "cardholder",
+                "group_operator",
+                "sub_center_manager",
+                "clerk",
+                "approver",
+                "finance",
+                "auditor",
+                "admin",
+                name="role",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("sub_center_id", sa.BigInteger(), nullable=True),
+        sa.Column("group_id", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "(role = 'group_operator') = (group_id IS NOT NULL)", name=op.f("ck_role_grant_group_scope")
+        ),
+        sa.CheckConstraint(
+            "(role = 'sub_center_manager') = (sub_center_id IS NOT NULL)", name=op.f("ck_role_grant_sub_center_scope")
+        ),
+        sa.ForeignKeyConstraint(["group_id"], ["app.instrument_group.id"], name=op.f("fk_role_grant_group_id")),
+        sa.ForeignKeyConstraint(["person_id"], ["app.person.id"], name=op.f("fk_role_grant_person_id")),
+        sa.ForeignKeyConstraint(["sub_center_id"], ["app.sub_center.id"], name=op.f("fk_role_grant_sub_center_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_role_grant")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_role_grant_person_id_role_sub_center_id_group_id"),
+        "role_grant",
+        ["person_id", "role", "sub_center_id", "group_id"],
+        unique=True,
+        schema="app",
+        postgresql_nulls_not_distinct=True,
+    )
+    op.create_table(
+        "top_up",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.String(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "method",
+            sa.Enum(
+                "cash",
+                "bank_transfer",
+                "online",
+                name="topupmethod",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "awaiting_approval",
+                "awaiting_payment",
+                "credited",
+                "rejected",
+                "expired",
+                "failed",
+                name="topupstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("maker_id", sa.BigInteger(), nullable=False),
+        sa.Column("checker_id", sa.BigInteger(), nullable=True),
+        sa.Column("bank_reference", sa.String(), nullable=True),
+        sa.Column("attempt", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("checkout_id", sa.String(), nullable=True),
+        sa.Column("checkout_url", sa.String(), nullable=True),
+        sa.Column("payment_intent", sa.String(), nullable=True),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint("amount_fen > 0", name=op.f("ck_top_up_amount_positive")),
+        sa.CheckConstraint("checker_id IS NULL OR checker_id <> maker_id", name=op.f("ck_top_up_two_people")),
+        sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_top_up_account_id")),
+        sa.ForeignKeyConstraint(["checker_id"], ["app.person.id"], name=op.f("fk_top_up_checker_id")),
+        sa.ForeignKeyConstraint(["maker_id"], ["app.person.id"], name=op.f("fk_top_up_maker_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_top_up")),
+        sa.UniqueConstraint("checkout_id", name=op.f("uq_top_up_checkout_id")),
+        sa.UniqueConstraint("number", name=op.f("uq_top_up_number")),
+        sa.UniqueConstraint("payment_intent", name=op.f("uq_top_up_payment_intent")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_top_up_account_id"), "top_up", ["account_id"], unique=False, schema="app")
+    op.create_index(
+        "uq_top_up_bank_reference",
+        "top_up",
+        ["bank_reference"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("bank_reference IS NOT NULL AND status <> 'rejected'"),
+    )
+    op.create_table(
+        "box_placement",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("box", sa.String(), nullable=False),
+        sa.Column("channel", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("valid_to", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint("valid_to IS NULL OR valid_to > valid_from", name=op.f("ck_box_placement_order")),
+        sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_box_placement_instrument_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_box_placement")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_box_placement_instrument_id"), "box_placement", ["instrument_id"], unique=False, schema="app"
+    )
+    op.create_index(
+        "uq_box_placement_current",
+        "box_placement",
+        ["box", "channel"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_table(
+        "card",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("holder_id", sa.BigInteger(), nullable=False),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
+        sa.Column("face_number", sa.String(), nullable=False),
+        sa.Column(
+            "card_class",
+            sa.Enum("typed", "sun", name="cardclass", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("uid", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("read_counter", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "issued",
+                "lost",
+                "blocked",
+                "replaced",
+                name="cardstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("pin_hash", sa.String(), nullable=False),
+        sa.Column("pin_failures", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("expires_on", sa.Date(), nullable=False),
+        sa.Column("issued_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.CheckConstraint("(card_class = 'sun') = (uid IS NOT NULL)", name=op.f("ck_card_sun_has_uid")),
+        sa.CheckConstraint("pin_failures BETWEEN 0 AND 5", name=op.f("ck_card_pin_failures_range")),
+        sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_card_account_id")),
+        sa.ForeignKeyConstraint(["holder_id"], ["app.person.id"], name=op.f("fk_card_holder_id")),
+        sa.ForeignKeyConstraint(["project_id"], ["app.project.id"], name=op.f("fk_card_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_card")),
+        sa.UniqueConstraint("face_number", name=op.f("uq_card_face_number")),
+        sa.UniqueConstraint("uid", name=op.f("uq_card_uid")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_card_account_id"), "card", ["account_id"], unique=False, schema="app")
+    op.create_index(op.f("ix_card_holder_id"), "card", ["holder_id"], unique=False, schema="app")
+    op.create_table(
+        "collaborative_listing",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("valid_to", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint("valid_to IS NULL OR valid_to > valid_from", name=op.f("ck_collaborative_listing_order")),
+        sa.ForeignKeyConstraint(
+            ["instrument_id"], ["app.instrument.id"], name=op.f("fk_collaborative_listing_instrument_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_collaborative_listing")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_collaborative_listing_instrument_id"),
+        "collaborative_listing",
+        ["instrument_id"],
+        unique=False,
+        schema="app",
+    )
+    op.create_table(
+        "tariff",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "customer_class",
+            sa.Enum(
+                "own_unit",
+                "academic",
+                "company",
+                "outside_region",
+                name="customerclass",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("valid_from", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("valid_to", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("rules", postgresql.JSONB(), nullable=False),
+        sa.Column("split_at_change", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("source", sa.String(), server_default="", nullable=False),
+        sa.CheckConstraint("valid_to IS NULL OR valid_to > valid_from", name=op.f("ck_tariff_order")),
+        sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_tariff_instrument_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tariff")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_tariff_instrument_id_customer_class_valid_from"),
+        "tariff",
+        ["instrument_id", "customer_class", "valid_from"],
+        unique=False,
+        schema="app",
+    )
+    op.create_table(
+        "terminal",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "pending",
+                "enrolled",
+                "revoked",
+                name="terminalstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("enrolment_code_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("enrolment_expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("public_key", sa.LargeBinary(), nullable=True),
+        sa.Column("enrolled_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("last_seen_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("boot", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column(
+            "last_event_hash",
+            sa.String(),
+            server_default="0000000000000000000000000000000000000000000000000000000000000000",
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_terminal_instrument_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_terminal")),
+        sa.UniqueConstraint("code", name=op.f("uq_terminal_code")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_terminal_instrument_id"), "terminal", ["instrument_id"], unique=False, schema="app")
+    op.create_table(
+        "card_session",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("card_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "customer_class",
+            sa.Enum(
+                "own_unit",
+                "academic",
+                "company",
+                "outside_region",
+                name="customerclass",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "held",
+                "active",
+                "stale",
+                "captured",
+                "void",
+                "auto_ended",
+                "refused",
+                name="sessionstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("tariff_snapshot", postgresql.JSONB(), nullable=False),
+        sa.Column("minutes", sa.BigInteger(), nullable=False),
+        sa.Column("held_fen", sa.BigInteger(), nullable=False),
+        sa.Column("authorized_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("latest_end_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("duration_s", sa.BigInteger(), nullable=True),
+        sa.Column("samples", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("price_lines", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=True),
+        sa.Column("paid_principal_fen", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("paid_subsidy_fen", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("refusal", sa.String(), server_default="", nullable=False),
+        sa.Column("flags", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
+        sa.CheckConstraint("amount_fen >= 0", name=op.f("ck_card_session_amount_not_negative")),
+        sa.CheckConstraint(
+            "amount_fen IS NULL OR amount_fen = paid_principal_fen + paid_subsidy_fen",
+            name=op.f("ck_card_session_amount_is_what_was_paid"),
+        ),
+        sa.CheckConstraint("ended_at >= started_at", name=op.f("ck_card_session_order")),
+        sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_card_session_account_id")),
+        sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_card_session_card_id")),
+        sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_card_session_instrument_id")),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_card_session_terminal_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_card_session")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_card_session_account_id_started_at"),
+        "card_session",
+        ["account_id", "started_at"],
+        unique=False,
+        schema="app",
+    )
+    op.create_index(op.f("ix_card_session_card_id"), "card_session", ["card_id"], unique=False, schema="app")
+    op.create_index(
+        op.f("ix_card_session_instrument_id_started_at"),
+        "card_session",
+        ["instrument_id", "started_at"],
+        unique=False,
+        schema="app",
+    )
+    op.create_index(
+        "ix_card_session_open",
+        "card_session",
+        ["latest_end_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("status IN ('held', 'active', 'stale')"),
+    )
+    op.create_index(
+        "uq_card_session_open_instrument",
+        "card_session",
+        ["instrument_id"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("status IN ('held', 'active', 'stale')"),
+    )
+    op.create_table(
+        "card_token",
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("card_id", sa.BigInteger(), nullable=False),
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("used_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_card_token_card_id")),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_card_token_terminal_id")),
+        sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_card_token")),
+        schema="app",
+    )
+    op.create_table(
+        "session_tombstone",
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_session_tombstone_terminal_id")),
+        sa.PrimaryKeyConstraint("session_id", name=op.f("pk_session_tombstone")),
+        schema="app",
+    )
+    op.create_table(
+        "terminal_answer",
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("mid", sa.Uuid(), nullable=False),
+        sa.Column("message_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("http_status", sa.BigInteger(), nullable=False),
+        sa.Column("answer", postgresql.JSONB(), nullable=False),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_terminal_answer_terminal_id")),
+        sa.PrimaryKeyConstraint("terminal_id", "mid", name=op.f("pk_terminal_answer")),
+        schema="app",
+    )
+    op.create_table(
+        "terminal_event",
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.String(), nullable=False),
+        sa.Column("message_hash", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("body", postgresql.JSONB(), nullable=False),
+        sa.Column(
+            "outcome",
+            sa.Enum("accepted", "parked", name="eventoutcome", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("reason", sa.String(), server_default="", nullable=False),
+        sa.Column("answer", postgresql.JSONB(), nullable=False),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("resolved_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_terminal_event_terminal_id")),
+        sa.PrimaryKeyConstraint("terminal_id", "seq", name=op.f("pk_terminal_event")),
+        schema="app",
+    )
+    op.create_index(
+        "ix_terminal_event_parked",
+        "terminal_event",
+        ["received_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("outcome = 'parked'"),
+    )
+    op.create_table(
+        "session_hold",
+        sa.Column("transfer_id", sa.Uuid(), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "purse",
+            sa.Enum("subsidy", "principal", name="purse", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_session_hold_session_id")),
+        sa.PrimaryKeyConstraint("transfer_id", name=op.f("pk_session_hold")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_session_hold_session_id_sequence"),
+        "session_hold",
+        ["session_id", "sequence"],
+        unique=True,
+        schema="app",
+    )
+    op.create_table(
+        "verdict",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "verdict",
+            sa.Enum(
+                "matched",
+                "matched_split",
+                "matched_shared",
+                "over_charged",
+                "under_charged",
+                "phantom",
+                "no_evidence",
+                "box_suspect",
+                "provisional",
+                "exempt",
+                name="chargeverdict",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("evidence", postgresql.JSONB(), nullable=False),
+        sa.Column("algorithm_version", sa.BigInteger(), nullable=False),
+        sa.Column("tolerance_s", sa.BigInteger(), nullable=False),
+        sa.Column("overlap_s", sa.BigInteger(), nullable=False),
+        sa.Column("charge_only_s", sa.BigInteger(), nullable=False),
+        sa.Column("box_only_s", sa.BigInteger(), nullable=False),
+        sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("superseded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_verdict_session_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_verdict")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_verdict_session_id_version"), "verdict", ["session_id", "version"], unique=True, schema="app"
+    )
+    op.create_index(
+        "uq_verdict_current",
+        "verdict",
+        ["session_id"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    )
+    op.create_table(
+        "usage_record",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("verdict_id", sa.BigInteger(), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "customer_class",
+            sa.Enum(
+                "own_unit",
+                "academic",
+                "company",
+                "outside_region",
+                name="customerclass",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("external", sa.Boolean(), nullable=False),
+        sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("charged_s", sa.BigInteger(), nullable=False),
+        sa.Column("effective_s", sa.BigInteger(), nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("paid_principal_fen", sa.BigInteger(), nullable=False),
+        sa.Column("paid_subsidy_fen", sa.BigInteger(), nullable=False),
+        sa.Column("verified_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("superseded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_usage_record_instrument_id")),
+        sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_usage_record_session_id")),
+        sa.ForeignKeyConstraint(["verdict_id"], ["app.verdict.id"], name=op.f("fk_usage_record_verdict_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_usage_record")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_usage_record_instrument_id"), "usage_record", ["instrument_id"], unique=False, schema="app"
+    )
+    op.create_index(op.f("ix_usage_record_session_id"), "usage_record", ["session_id"], unique=False, schema="app")
+    op.create_index(
+        "uq_usage_record_current",
+        "usage_record",
+        ["session_id"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    )
+    op.create_table(
+        "subsidy_decision",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("usage_record_id", sa.BigInteger(), nullable=False),
+        sa.Column("rule_set_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("inputs", postgresql.JSONB(), nullable=False),
+        sa.Column("trace", postgresql.JSONB(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "granted",
+                "zero",
+                "clawed_back",
+                name="decisionstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("journal_id", sa.Uuid(), nullable=True),
+        sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("clawed_back_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint("amount_fen >= 0", name=op.f("ck_subsidy_decision_amount_not_negative")),
+        sa.ForeignKeyConstraint(["rule_set_id"], ["app.rule_set.id"], name=op.f("fk_subsidy_decision_rule_set_id")),
+        sa.ForeignKeyConstraint(
+            ["usage_record_id"], ["app.usage_record.id"], name=op.f("fk_subsidy_decision_usage_record_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_subsidy_decision")),
+        sa.UniqueConstraint("usage_record_id", name=op.f("uq_subsidy_decision_usage_record_id")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_subsidy_decision_rule_set_id"), "subsidy_decision", ["rule_set_id"], unique=False, schema="app"
+    )
+
+
+# --- triggers: kept when the tables above are generated anew
+# Written once, never changed: what an auditor or a court reads must be what was written that day.
+APPEND_ONLY = ("audit_entry", "session_tombstone")
+
+
+def _triggers() -> None:
+    op.execute(
+        """
+        CREATE FUNCTION app.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION '% of app.% is refused: it is append-only', TG_OP, TG_TABLE_NAME
+                USING ERRCODE = 'restrict_violation';
+        END $$
+        """
+    )
+    for table in APPEND_ONLY:
+        op.execute(
+            f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON app.{table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION app.refuse_change()"
+        )

@@ -1,0 +1,242 @@
+"""Refusals: the closed list of what the service answers when it will not do a thing, in two languages.
+
+Services raise `Refusal(code)` for a refusal that leaves no trace; a refusal that is itself recorded (an authorize of a
+terminal) is returned. Doors turn both into HTTP here, in one table. The codes a terminal may hear stand in
+`card_terminal.protocol`, because both ends of the wire share them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+
+class Code(StrEnum):
+    """What the doors for people refuse."""
+
+    VALIDATION_FAILED = "VALIDATION_FAILED"
+    NOT_LOGGED_IN = "NOT_LOGGED_IN"
+    LOG_IN_FAILED = "LOG_IN_FAILED"
+    LOG_IN_LOCKED = "LOG_IN_LOCKED"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    TRY_AGAIN = "TRY_AGAIN"
+    INTERNAL = "INTERNAL"
+    AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
+    AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"
+    BALANCE_CAP_EXCEEDED = "BALANCE_CAP_EXCEEDED"
+    SAME_PERSON = "SAME_PERSON"
+    ALREADY_DECIDED = "ALREADY_DECIDED"
+    BANK_REFERENCE_USED = "BANK_REFERENCE_USED"
+    ACCOUNT_NOT_ACTIVE = "ACCOUNT_NOT_ACTIVE"
+    PAYMENT_SERVICE_UNAVAILABLE = "PAYMENT_SERVICE_UNAVAILABLE"
+    PAYMENT_SERVICE_REFUSED = "PAYMENT_SERVICE_REFUSED"
+    WEBHOOK_SIGNATURE_INVALID = "WEBHOOK_SIGNATURE_INVALID"
+    TARIFF_OVERLAP = "TARIFF_OVERLAP"
+    TARIFF_INVALID = "TARIFF_INVALID"
+    ENROLMENT_CODE_INVALID = "ENROLMENT_CODE_INVALID"
+    FUND_SHORT = "FUND_SHORT"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalText:
+    """What a person reads: what happened, and what to do; `retry` says whether the same request may succeed later."""
+
+    status: int
+    en: str
+    zh: str
+    advice_en: str
+    advice_zh: str
+    retry: bool = False
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+    """The service will not do this. `code` is from a closed list; `details` are values a person may see."""
+
+    def __init__(self, code: StrEnum, **details: Any) -> None:
+        super().__init__(code.value)
+        self.code = code
+        self.details = details
+
+
+S = HTTPStatus
+TEXTS: dict[Code, RefusalText] = {
+    Code.VALIDATION_FAILED: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "Some fields are missing or wrong.",
+        "有字段缺失或填写有误。",
+        "Correct the fields named below; nothing was saved.",
+        "请更正下面列出的字段；没有保存任何内容。",
+    ),
+    Code.NOT_LOGGED_IN: RefusalText(
+        S.UNAUTHORIZED, "You are not logged in.", "您尚未登录。", "Log in and try again.", "请登录后重试。"
+    ),
+    Code.LOG_IN_FAILED: RefusalText(
+        S.UNAUTHORIZED,
+        "The user name or the password is wrong.",
+        "用户名或密码错误。",
+        "Check both and try again.",
+        "请核对后重试。",
+    ),
+    Code.LOG_IN_LOCKED: RefusalText(
+        S.TOO_MANY_REQUESTS,
+        "Too many failed log-ins.",
+        "登录失败次数过多。",
+        "Wait 15 minutes or ask the service center.",
+        "请等待 15 分钟或联系服务中心。",
+        retry=True,
+    ),
+    Code.FORBIDDEN: RefusalText(
+        S.FORBIDDEN,
+        "Your role does not allow this.",
+        "您的角色无权执行此操作。",
+        "Ask the service center if you need it.",
+        "如有需要请联系服务中心。",
+    ),
+    Code.NOT_FOUND: RefusalText(
+        S.NOT_FOUND,
+        "There is nothing at this address.",
+        "此地址没有内容。",
+        "Check the address or start from the home page.",
+        "请核对地址或从首页开始。",
+    ),
+    Code.METHOD_NOT_ALLOWED: RefusalText(
+        S.METHOD_NOT_ALLOWED,
+        "This address does not take that method.",
+        "此地址不支持该请求方法。",
+        "See /api/v1/openapi.json for what it takes.",
+        "支持的方法见 /api/v1/openapi.json。",
+    ),
+    Code.PAYLOAD_TOO_LARGE: RefusalText(
+        S.REQUEST_ENTITY_TOO_LARGE,
+        "The message is too large.",
+        "消息过大。",
+        "Send less at once; nothing was saved.",
+        "请减少单次发送量；没有保存任何内容。",
+    ),
+    Code.UNSUPPORTED_MEDIA_TYPE: RefusalText(
+        S.UNSUPPORTED_MEDIA_TYPE,
+        "The message is not JSON.",
+        "消息不是 JSON 格式。",
+        "Send application/json.",
+        "请以 application/json 发送。",
+    ),
+    Code.TRY_AGAIN: RefusalText(
+        S.SERVICE_UNAVAILABLE,
+        "The service is busy or restarting.",
+        "服务繁忙或正在重启。",
+        "Send the same request again in a few seconds; nothing was lost or doubled.",
+        "请在几秒后重发同一请求；没有丢失或重复任何内容。",
+        retry=True,
+    ),
+    Code.INTERNAL: RefusalText(
+        S.INTERNAL_SERVER_ERROR,
+        "Something went wrong on our side.",
+        "系统内部出现错误。",
+        "Nothing was saved. Please tell the service center the reference below.",
+        "没有保存任何内容。请把下面的编号告知服务中心。",
+        retry=True,
+    ),
+    Code.AMOUNT_TOO_SMALL: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The amount is below the minimum.",
+        "金额低于下限。",
+        "Choose a larger amount.",
+        "请选择更大的金额。",
+    ),
+    Code.AMOUNT_TOO_LARGE: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The amount is above the maximum.",
+        "金额超过上限。",
+        "Choose a smaller amount or pay by bank transfer.",
+        "请选择较小的金额或使用银行转账。",
+    ),
+    Code.BALANCE_CAP_EXCEEDED: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The card account would hold more than it may.",
+        "充值后账户余额将超过上限。",
+        "Choose a smaller amount.",
+        "请选择较小的金额。",
+    ),
+    Code.SAME_PERSON: RefusalText(
+        S.CONFLICT,
+        "The person who entered this may not approve it.",
+        "录入人不能审批自己的录入。",
+        "Ask a second person.",
+        "请由另一人审批。",
+    ),
+    Code.ALREADY_DECIDED: RefusalText(
+        S.CONFLICT,
+        "This was decided before.",
+        "此事项已处理。",
+        "Look at its present state; nothing was changed.",
+        "请查看其当前状态；没有更改任何内容。",
+    ),
+    Code.BANK_REFERENCE_USED: RefusalText(
+        S.CONFLICT,
+        "This bank reference is already booked.",
+        "该银行流水号已入账。",
+        "Check the bank statement.",
+        "请核对银行对账单。",
+    ),
+    Code.ACCOUNT_NOT_ACTIVE: RefusalText(
+        S.CONFLICT,
+        "The card account is frozen or closed.",
+        "卡账户已冻结或注销。",
+        "Ask the service center.",
+        "请联系服务中心。",
+    ),
+    Code.PAYMENT_SERVICE_UNAVAILABLE: RefusalText(
+        S.BAD_GATEWAY,
+        "The payment service did not answer.",
+        "支付服务没有响应。",
+        "Nothing was charged twice; open the top-up again in a minute.",
+        "不会重复扣款；请一分钟后再打开该充值单。",
+        retry=True,
+    ),
+    Code.PAYMENT_SERVICE_REFUSED: RefusalText(
+        S.CONFLICT,
+        "The payment service refused this payment.",
+        "支付服务拒绝了此次支付。",
+        "Start a new top-up or pay at the counter.",
+        "请重新充值或到柜台缴费。",
+    ),
+    Code.WEBHOOK_SIGNATURE_INVALID: RefusalText(
+        S.BAD_REQUEST,
+        "The signature of this delivery is not valid.",
+        "投递签名无效。",
+        "Check the webhook secret and the clock.",
+        "请核对 webhook 密钥与时钟。",
+    ),
+    Code.TARIFF_OVERLAP: RefusalText(
+        S.CONFLICT,
+        "Another tariff holds for this instrument and customer class in that time.",
+        "该仪器和客户类别在此时段已有收费标准。",
+        "End the other tariff first.",
+        "请先终止另一收费标准。",
+    ),
+    Code.TARIFF_INVALID: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The price rules cannot be read.",
+        "无法识别收费规则。",
+        "See the reference of price rules.",
+        "请参阅收费规则说明。",
+    ),
+    Code.ENROLMENT_CODE_INVALID: RefusalText(
+        S.CONFLICT,
+        "The enrolment code is wrong, used or too old.",
+        "注册码错误、已使用或已过期。",
+        "Ask the administrator for a new code.",
+        "请向管理员索取新的注册码。",
+    ),
+    Code.FUND_SHORT: RefusalText(
+        S.CONFLICT,
+        "The fund does not hold that much.",
+        "资金池余额不足。",
+        "Choose a smaller amount or wait for new money.",
+        "请减少金额或等待新的拨款。",
+    ),
+}

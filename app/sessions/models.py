@@ -1,0 +1,113 @@
+"""Card sessions and the holds behind them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.cards.models import Card, CardAccount
+from app.db import Base
+from app.devices.models import Terminal
+from app.instruments.models import CustomerClass, Instrument
+from app.people.models import Moment
+
+
+class SessionStatus(StrEnum):
+    """Where a card session stands (terminal.md, Protocol)."""
+
+    HELD = "held"
+    ACTIVE = "active"
+    STALE = "stale"
+    CAPTURED = "captured"
+    VOID = "void"
+    AUTO_ENDED = "auto_ended"
+    REFUSED = "refused"
+
+
+OPEN_STATUSES = (SessionStatus.HELD, SessionStatus.ACTIVE, SessionStatus.STALE)
+
+
+class CardSession(Base):
+    """From swipe-in to swipe-out; its id is made by the terminal, so a repeated message means the same session."""
+
+    __tablename__ = "card_session"
+    __table_args__ = (
+        CheckConstraint("ended_at >= started_at", name="order"),
+        CheckConstraint("amount_fen >= 0", name="amount_not_negative"),
+        CheckConstraint(
+            "amount_fen IS NULL OR amount_fen = paid_principal_fen + paid_subsidy_fen", name="amount_is_what_was_paid"
+        ),
+        Index(
+            "uq_card_session_open_instrument",
+            "instrument_id",
+            unique=True,
+            postgresql_where=text("status IN ('held', 'active', 'stale')"),
+        ),
+        Index("ix_card_session_open", "latest_end_at", postgresql_where=text("status IN ('held', 'active', 'stale')")),
+        Index(None, "account_id", "started_at"),
+        Index(None, "instrument_id", "started_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id))
+    instrument_id: Mapped[int] = mapped_column(ForeignKey(Instrument.id))
+    card_id: Mapped[int] = mapped_column(ForeignKey(Card.id), index=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey(CardAccount.id))
+    project_id: Mapped[int | None]
+    customer_class: Mapped[CustomerClass]
+    status: Mapped[SessionStatus]
+    tariff_snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """The price rules that held at swipe-in, with the tariff's id and source."""
+    minutes: Mapped[int]
+    """What the hold pays for; extends add to it."""
+    held_fen: Mapped[int]
+    authorized_at: Mapped[datetime] = mapped_column(Moment)
+    latest_end_at: Mapped[datetime] = mapped_column(Moment)
+    started_at: Mapped[datetime | None] = mapped_column(Moment)
+    ended_at: Mapped[datetime | None] = mapped_column(Moment)
+    duration_s: Mapped[int | None]
+    samples: Mapped[int] = mapped_column(server_default=text("0"))
+    price_lines: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    amount_fen: Mapped[int | None]
+    paid_principal_fen: Mapped[int] = mapped_column(server_default=text("0"))
+    paid_subsidy_fen: Mapped[int] = mapped_column(server_default=text("0"))
+    refusal: Mapped[str] = mapped_column(server_default="")
+    flags: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """What a person should know: lower_bound, auto_ended, over_hold."""
+
+    terminal: Mapped[Terminal] = relationship()
+    instrument: Mapped[Instrument] = relationship()
+    card: Mapped[Card] = relationship()
+    account: Mapped[CardAccount] = relationship()
+
+
+class Purse(StrEnum):
+    SUBSIDY = "subsidy"
+    PRINCIPAL = "principal"
+
+
+class SessionHold(Base):
+    """One pending transfer of a session; captures use them in this order, so subsidy is spent first."""
+
+    __tablename__ = "session_hold"
+    __table_args__ = (Index(None, "session_id", "sequence", unique=True),)
+
+    transfer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey(CardSession.id))
+    sequence: Mapped[int]
+    purse: Mapped[Purse]
+    amount_fen: Mapped[int]
+
+
+class SessionTombstone(Base):
+    """A reversal came for a session that is not known (yet): a late authorize for it is refused."""
+
+    __tablename__ = "session_tombstone"
+
+    session_id: Mapped[UUID] = mapped_column(primary_key=True)
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id))
+    received_at: Mapped[datetime] = mapped_column(Moment)
