@@ -1,0 +1,1 @@
+"""Card cryptography, pure: CMAC, key diversification, secure dynamic messages; checked by published vectors."""
