@@ -47,7 +47,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         # Short timeouts answer a killed or stuck server within seconds (reliability.md, finding 8).
         self.engine: Engine = create_engine(
-            url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1),
+            self.driver_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
@@ -58,6 +58,11 @@ class Database:
                 "options": "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=3000",
             },
         )
+
+    @staticmethod
+    def driver_url(url: str) -> str:
+        """Give the address as SQLAlchemy wants it, with the driver named."""
+        return url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

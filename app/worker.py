@@ -1,0 +1,153 @@
+"""The worker: the jobs that pull the main job forward, run by one leader while any number stand by.
+
+Every job may be killed at any moment and run twice: it pulls what is due and commits it with the mark that it is done.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy.exc
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.orm import Session
+
+import ledger
+import telemetry.derive
+from app import clock
+from app.db import Database
+from app.reconciliation import service as reconciliation
+from app.sessions import service as sessions
+from app.settings import Settings
+from app.subsidies import service as subsidies
+from app.topups import online as top_ups_online
+from app.topups import service as top_ups
+
+LEADER_LOCK = 0x7E57CA4D
+LEADER_POLL_S = 0.5
+# A stopped leader (SIGSTOP, a hung machine) loses its lock this soon (reliability.md, finding 4).
+LEADER_IDLE_TIMEOUT = "3s"
+BATCH = 200
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Something done again and again; `run` gives how many things it did."""
+
+    name: str
+    every_s: float
+    run: Callable[[Database, Settings], int]
+
+
+def _in_transaction(work: Callable[[Session], int]) -> Callable[[Database, Settings], int]:
+    return lambda database, _settings: database.run(work)
+
+
+JOBS = (
+    Job(
+        name="derive_collector_sessions",
+        every_s=1,
+        run=_in_transaction(lambda session: telemetry.derive.derive(session, now=clock.now(), limit=BATCH)),
+    ),
+    Job(
+        name="reconcile",
+        every_s=1,
+        run=_in_transaction(lambda session: reconciliation.reconcile(session, at=clock.now(), limit=BATCH)),
+    ),
+    Job(
+        name="pay_subsidies",
+        every_s=1,
+        run=_in_transaction(lambda session: subsidies.pay_due(session, at=clock.now(), limit=BATCH)),
+    ),
+    Job(
+        name="end_forgotten_sessions",
+        every_s=5,
+        run=_in_transaction(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=BATCH)),
+    ),
+    Job(
+        name="expire_holds",
+        every_s=5,
+        run=_in_transaction(lambda session: ledger.expire_pending(session, limit=BATCH)),
+    ),
+    Job(
+        name="expire_top_ups",
+        every_s=30,
+        run=_in_transaction(lambda session: top_ups.expire_old(session, at=clock.now(), limit=BATCH)),
+    ),
+    Job(name="poll_payment_events", every_s=60, run=top_ups_online.poll_events),
+)
+
+
+class Leadership:
+    """The right to run the jobs: an advisory lock on a connection of its own."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = create_engine(
+            Database.driver_url(database_url),
+            connect_args={
+                "connect_timeout": 4,
+                "tcp_user_timeout": 4000,
+                "options": f"-c idle_session_timeout={LEADER_IDLE_TIMEOUT}",
+            },
+            isolation_level="AUTOCOMMIT",
+        )
+        self._connection: Connection | None = None
+
+    def is_held(self) -> bool:
+        """Take the lock if it is free, or prove that it is still ours; call this at least every second."""
+        try:
+            if self._connection is None:
+                connection = self._engine.connect()
+                if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LEADER_LOCK}):
+                    connection.close()
+                    return False
+                log.info("leadership_taken")
+                self._connection = connection
+            else:
+                self._connection.execute(text("SELECT 1"))
+        except sqlalchemy.exc.OperationalError:
+            self.give_up()
+            return False
+        return True
+
+    def give_up(self) -> None:
+        """Let another worker lead."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+
+def run(database: Database, settings: Settings, stop: threading.Event) -> None:
+    """Run the jobs while this process leads, until `stop` is set; a job under way is finished first."""
+    leadership = Leadership(settings.database_url)
+    scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+    for job in JOBS:
+        scheduler.add_job(_run_job, "interval", seconds=job.every_s, args=(job, database, settings), id=job.name)
+    scheduler.start(paused=True)
+    leading = False
+    while not stop.wait(LEADER_POLL_S):
+        held = leadership.is_held()
+        if held != leading:
+            (scheduler.resume if held else scheduler.pause)()
+            leading = held
+    scheduler.shutdown(wait=True)
+    leadership.give_up()
+
+
+def _run_job(job: Job, database: Database, settings: Settings) -> None:
+    started = time.monotonic()
+    try:
+        done = job.run(database, settings)
+    except sqlalchemy.exc.DBAPIError as error:
+        log.warning("job_failed", job=job.name, sqlstate=getattr(error.orig, "sqlstate", None))
+    except Exception:
+        # The outermost loop of the process: a job that fails must not stop the others, and runs again soon.
+        log.exception("job_failed", job=job.name)
+    else:
+        if done:
+            log.info("job_done", job=job.name, done=done, seconds=round(time.monotonic() - started, 3))
