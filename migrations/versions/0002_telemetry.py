@@ -1,5 +1,8 @@
 """The tables of telemetry."""
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -7,4 +10,200 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    op.execute("CREATE SEQUENCE telemetry.session_change")
+    _create_boxes()
+    _create_messages()
+    _create_sessions()
+
+
+def _create_boxes() -> None:
+    op.create_table(
+        "box",
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("shard", sa.SmallInteger(), nullable=False),
+        sa.Column("channels", sa.SmallInteger(), nullable=False),
+        sa.Column("enrolled_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("code ~ '^[A-Za-z0-9_-]{1,40}$'", name="ck_box_code_form"),
+        sa.CheckConstraint("channels BETWEEN 1 AND 16", name="ck_box_channels_range"),
+        sa.CheckConstraint("shard BETWEEN 0 AND 63", name="ck_box_shard_range"),
+        sa.PrimaryKeyConstraint("code", name="pk_box"),
+        schema="telemetry",
+    )
+    op.create_table(
+        "presence",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=False),
+        sa.Column("connection", sa.BigInteger(), nullable=False),
+        sa.Column("online", sa.Boolean(), nullable=False),
+        sa.Column("born", sa.Boolean(), nullable=False),
+        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("firmware", sa.Text(), nullable=True),
+        sa.Column("configuration_hash", sa.Text(), nullable=True),
+        sa.Column("buffered_messages", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_presence_box"),
+        sa.PrimaryKeyConstraint("box", name="pk_presence"),
+        schema="telemetry",
+    )
+    op.create_table(
+        "calibration",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("channel", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("run_threshold_w", sa.Double(), nullable=False),
+        sa.Column("standby_threshold_w", sa.Double(), nullable=True),
+        sa.Column("hysteresis_decades", sa.Double(), nullable=False),
+        sa.Column("bridge_s", sa.BigInteger(), nullable=False),
+        sa.Column("run_s_min", sa.BigInteger(), nullable=False),
+        sa.Column("gap_s", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("method IN ('otsu', 'hand')", name="ck_calibration_method_known"),
+        sa.CheckConstraint("run_threshold_w > 0", name="ck_calibration_run_threshold_positive"),
+        sa.CheckConstraint("standby_threshold_w < run_threshold_w", name="ck_calibration_standby_below_run"),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_calibration_box"),
+        sa.PrimaryKeyConstraint("box", "channel", "version", name="pk_calibration"),
+        schema="telemetry",
+    )
+
+
+def _create_messages() -> None:
+    op.create_table(
+        "message",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("channel", sa.SmallInteger(), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("device_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("uptime_ms", sa.BigInteger(), nullable=False),
+        sa.Column("step_ms", sa.BigInteger(), nullable=False),
+        sa.Column("powers_w", sa.ARRAY(sa.REAL()), nullable=False),
+        sa.Column("energy_wh", sa.Double(), nullable=True),
+        sa.Column("synced", sa.Boolean(), nullable=False),
+        sa.Column("buffered", sa.Boolean(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('m', 'ev')", name="ck_message_kind_known"),
+        sa.CheckConstraint("ended_at >= started_at", name="ck_message_ends_after_start"),
+        sa.PrimaryKeyConstraint("box", "boot", "seq", name="pk_message"),
+        schema="telemetry",
+    )
+    op.create_index(
+        "ix_message_box_channel_started_at",
+        "message",
+        ["box", "channel", "started_at"],
+        unique=False,
+        schema="telemetry",
+    )
+    op.create_table(
+        "dead_letter",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("head", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_dead_letter"),
+        schema="telemetry",
+    )
+    op.create_index("ix_dead_letter_received_at", "dead_letter", ["received_at"], unique=False, schema="telemetry")
+    op.create_table(
+        "high_water",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("complete_seq", sa.BigInteger(), nullable=False),
+        sa.Column("known_seq", sa.BigInteger(), nullable=False),
+        sa.Column("lost", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.CheckConstraint("complete_seq <= known_seq", name="ck_high_water_complete_within_known"),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_high_water_box"),
+        sa.PrimaryKeyConstraint("box", "boot", name="pk_high_water"),
+        schema="telemetry",
+    )
+    op.create_table(
+        "clock_offset",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("live_messages", sa.BigInteger(), nullable=False),
+        sa.Column("booted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("booted_at_buffered", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("offset_s", sa.Double(), nullable=True),
+        sa.Column("unsynced", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_clock_offset_box"),
+        sa.PrimaryKeyConstraint("box", "boot", name="pk_clock_offset"),
+        schema="telemetry",
+    )
+    op.create_table(
+        "dirty_range",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("channel", sa.SmallInteger(), nullable=False),
+        sa.Column("from_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_dirty_range"),
+        schema="telemetry",
+    )
+    op.create_index("ix_dirty_range_box_channel", "dirty_range", ["box", "channel"], unique=False, schema="telemetry")
+
+
+def _create_sessions() -> None:
+    op.create_table(
+        "collector_session",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("channel", sa.SmallInteger(), nullable=False),
+        sa.Column("power_on_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("first_run_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_run_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("power_off_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("running_s", sa.BigInteger(), nullable=False),
+        sa.Column("unknown_s", sa.BigInteger(), nullable=False),
+        sa.Column("energy_wh", sa.Double(), nullable=False),
+        sa.Column("power_w_max", sa.Double(), nullable=False),
+        sa.Column("quality", sa.Text(), nullable=False),
+        sa.Column("calibration_version", sa.BigInteger(), nullable=False),
+        sa.Column("final", sa.Boolean(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("supersedes_id", sa.BigInteger(), nullable=True),
+        sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("change", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "quality IN ('good', 'inferred', 'gaps', 'clock', 'cut')", name="ck_collector_session_quality_known"
+        ),
+        sa.CheckConstraint("first_run_at < last_run_at", name="ck_collector_session_runs_in_order"),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_collector_session_box"),
+        sa.PrimaryKeyConstraint("id", name="pk_collector_session"),
+        schema="telemetry",
+    )
+    op.create_index("ix_collector_session_change", "collector_session", ["change"], unique=True, schema="telemetry")
+    op.create_index(
+        "ix_collector_session_provisional",
+        "collector_session",
+        ["box"],
+        unique=False,
+        schema="telemetry",
+        postgresql_where=sa.text("NOT final AND superseded_at IS NULL"),
+    )
+    op.create_index(
+        "uq_collector_session_current",
+        "collector_session",
+        ["box", "channel", "first_run_at"],
+        unique=True,
+        schema="telemetry",
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    )
+    op.create_table(
+        "channel_state",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("channel", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("power_w", sa.Double(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_live_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("state IN ('off', 'standby', 'running', 'unknown')", name="ck_channel_state_state_known"),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_channel_state_box"),
+        sa.PrimaryKeyConstraint("box", "channel", name="pk_channel_state"),
+        schema="telemetry",
+    )

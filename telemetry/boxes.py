@@ -1,0 +1,115 @@
+"""Enrolment, revocation and calibration of boxes."""
+
+import re
+import zlib
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from telemetry.errors import Refusal, TelemetryRefused
+from telemetry.models import CHANNELS_MAX, SHARDS, Box, CalibrationVersion, DirtyRange
+from telemetry.states import Calibration, Dated
+from telemetry.times import to_ms
+
+CODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+# "Until the newest": later than any reading, and still a moment that every driver can carry.
+FAR_FUTURE = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
+
+
+def shard_of(code: str) -> int:
+    """Give the shard a box is enrolled in: the same for the same code on every machine."""
+    return zlib.crc32(code.encode()) % SHARDS
+
+
+def enrol(session: Session, *, code: str, channels: int = 1, at: datetime) -> Box:
+    """Make a box known, so that its messages are taken.
+
+    Raises TelemetryRefused with box_code_wrong, channel_unknown (not 1 to 16 channels) or box_exists.
+    """
+    if CODE.fullmatch(code) is None:
+        raise TelemetryRefused(Refusal.BOX_CODE_WRONG)
+    if not 1 <= channels <= CHANNELS_MAX:
+        raise TelemetryRefused(Refusal.CHANNEL_UNKNOWN)
+    if session.get(Box, code) is not None:
+        raise TelemetryRefused(Refusal.BOX_EXISTS)
+    box = Box(code=code, shard=shard_of(code), channels=channels, enrolled_at=at, revoked_at=None)
+    session.add(box)
+    session.flush()
+    return box
+
+
+def revoke(session: Session, *, code: str, at: datetime) -> None:
+    """Take no more messages of a box from now on; doing it again changes nothing. Raises box_unknown."""
+    box = _locked(session, code=code)
+    if box.revoked_at is None:
+        box.revoked_at = at
+        session.flush()
+
+
+def set_calibration(
+    session: Session, *, code: str, channel: int, calibration: Calibration, at: datetime
+) -> CalibrationVersion:
+    """Let a calibration hold from `at` on, and have the sessions from there computed anew.
+
+    Final sessions are not rewritten but superseded, as by late data. Raises box_unknown, channel_unknown or
+    thresholds_wrong.
+    """
+    box = _locked(session, code=code)
+    if not 0 <= channel < box.channels:
+        raise TelemetryRefused(Refusal.CHANNEL_UNKNOWN)
+    if not 0 < (calibration.standby_threshold_w or calibration.run_threshold_w / 2) < calibration.run_threshold_w:
+        raise TelemetryRefused(Refusal.THRESHOLDS_WRONG)
+    newest = session.scalar(
+        select(func.max(CalibrationVersion.version)).where(
+            CalibrationVersion.box == code, CalibrationVersion.channel == channel
+        )
+    )
+    row = CalibrationVersion(
+        box=code,
+        channel=channel,
+        version=(newest or 0) + 1,
+        valid_from=at,
+        method=calibration.method,
+        run_threshold_w=calibration.run_threshold_w,
+        standby_threshold_w=calibration.standby_threshold_w,
+        hysteresis_decades=calibration.hysteresis_decades,
+        bridge_s=calibration.bridge_s,
+        run_s_min=calibration.run_s_min,
+        gap_s=calibration.gap_s,
+    )
+    session.add_all([row, DirtyRange(box=code, channel=channel, from_at=at, until_at=FAR_FUTURE)])
+    session.flush()
+    return row
+
+
+def calibrations(session: Session, *, code: str, channel: int) -> list[Dated]:
+    """Give every calibration of a channel with the moment from which it holds, oldest first."""
+    rows = session.scalars(
+        select(CalibrationVersion)
+        .where(CalibrationVersion.box == code, CalibrationVersion.channel == channel)
+        .order_by(CalibrationVersion.valid_from, CalibrationVersion.version)
+    )
+    return [
+        Dated(
+            valid_from_ms=to_ms(row.valid_from),
+            version=row.version,
+            calibration=Calibration(
+                run_threshold_w=row.run_threshold_w,
+                standby_threshold_w=row.standby_threshold_w,
+                method=row.method,
+                hysteresis_decades=row.hysteresis_decades,
+                bridge_s=row.bridge_s,
+                run_s_min=row.run_s_min,
+                gap_s=row.gap_s,
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _locked(session: Session, *, code: str) -> Box:
+    box = session.scalar(select(Box).where(Box.code == code).with_for_update())
+    if box is None:
+        raise TelemetryRefused(Refusal.BOX_UNKNOWN)
+    return box
