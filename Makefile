@@ -47,6 +47,9 @@ lock: ## write requirements*.txt anew from requirements*.in (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate -c requirements.txt requirements-dev.in -o requirements-dev.txt
 
+assets: ## copy style, scripts and icons from npm into the repository (developers only)
+	npm ci && node assets.mjs
+
 messages: $(VENV)/developer ## collect and compile the texts of the pages
 	$(BIN)/pybabel extract -q --no-location -F app/translations/babel.cfg -k _l -o app/translations/messages.pot app
 	$(BIN)/pybabel update -q -N --no-wrap -i app/translations/messages.pot -d app/translations -l zh_Hans_CN
