@@ -1,0 +1,175 @@
+"""The `testcard` command: one door for every process of the service and for the people who run it."""
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+import migrations
+from app import clock, settings
+from app.db import Database
+from app.logs import configure as configure_logs
+
+
+def main() -> None:
+    """Run the command; mistakes in the settings are told in one sentence each, without a traceback."""
+    try:
+        commands()
+    except settings.SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+@click.group(name="testcard")
+def commands() -> None:
+    """The analysis-test card service."""
+
+
+def _prepare() -> settings.Settings:
+    values = settings.load()
+    configure_logs(values.log_format)
+    if values.clock_anchor is not None:
+        clock.set_anchor(clock.Anchor.parse(values.clock_anchor))
+    return values
+
+
+def _stop_on_signal() -> threading.Event:
+    """Give an event that a TERM or INT sets, so that a process ends after what it has in hand."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
+
+
+@commands.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    migrations.upgrade(_prepare().database_url)
+
+
+@commands.command()
+def worker() -> None:
+    """Run the jobs; start as many as you like, one leads."""
+    from app import worker as worker_process  # noqa: PLC0415 - only this process needs the scheduler
+
+    values = _prepare()
+    database = Database(values.database_url)
+    worker_process.run(database, values, _stop_on_signal())
+    database.close()
+
+
+@commands.command()
+def ingest() -> None:
+    """Take the collector boxes' messages from the broker into the database."""
+    from telemetry.consumer import Consumer  # noqa: PLC0415 - only this process needs the broker's library
+
+    values = _prepare()
+    database = Database(values.database_url)
+    Consumer(
+        transaction=database.transaction,
+        now=clock.now,
+        host=values.mqtt_host,
+        port=values.mqtt_port,
+        username=values.mqtt_username,
+        password=values.mqtt_password,
+        tls=values.mqtt_tls,
+    ).run(_stop_on_signal())
+    database.close()
+
+
+@commands.command()
+@click.option("--users", type=click.Path(path_type=Path, exists=True), required=True, help="The broker's users file.")
+def broker(users: Path) -> None:
+    """Run the embedded MQTT broker on the loopback interface."""
+    from telemetry import broker as embedded_broker  # noqa: PLC0415 - only this process needs the broker
+
+    values = _prepare()
+    embedded_broker.run(host=values.mqtt_host, port=values.mqtt_port, users_file=users, stop=_stop_on_signal())
+
+
+@commands.command()
+def audit() -> None:
+    """Prove from the transfers alone that the books balance; exit 1 and name the first wrong row if not."""
+    import ledger  # noqa: PLC0415 - only this command reads the whole ledger
+
+    database = Database(_prepare().database_url)
+    with database.reader() as session:
+        findings = ledger.audit(session)
+    database.close()
+    for finding in findings:
+        click.echo(str(finding))
+    click.echo("books balance" if not findings else f"{len(findings)} findings")
+    sys.exit(1 if findings else 0)
+
+
+@commands.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from app import create_app  # noqa: PLC0415 - only this command builds the web application
+    from app.web import openapi_document  # noqa: PLC0415
+
+    click.echo(json.dumps(openapi_document(create_app()), ensure_ascii=False, indent=1))
+
+
+@commands.command()
+@click.option("--var", type=click.Path(path_type=Path), default=Path("var"), show_default=True)
+@click.option("--speed", type=float, default=30.0, show_default=True, help="How much faster than life.")
+@click.option("--port", type=int, default=8000, show_default=True)
+def demo(var: Path, speed: float, port: int) -> None:
+    """Start everything on this machine with a small Chongqing that lives by itself; Ctrl-C stops it."""
+    from app.demo import run  # noqa: PLC0415 - production never loads the demonstration
+
+    sys.exit(run.run(folder=var, speed=speed, port=port, stop=_stop_on_signal()))
+
+
+@commands.command(name="try")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of sentences.")
+@click.option("--speed", type=float, default=60.0, show_default=True, help="How much faster than life.")
+def try_(*, as_json: bool, speed: float) -> None:
+    """Do the main job once, headless, on the embedded defaults; exit 0 only if all of it held."""
+    from app.demo import story  # noqa: PLC0415 - production never loads the demonstration
+
+    sys.exit(story.run(as_json=as_json, speed=speed))
+
+
+@commands.group()
+def simulate() -> None:
+    """Things of the demonstration that stand outside the service."""
+
+
+@simulate.command()
+@click.option("--plan", type=click.Path(path_type=Path, exists=True), required=True)
+def boxes(plan: Path) -> None:
+    """Run the collector boxes of a plan; each replays a real power trace."""
+    from app.demo import boxes as box_process  # noqa: PLC0415 - production never loads the demonstration
+
+    box_process.run(_read_plan(plan), anchor=_simulated_clock(), stop=_stop_on_signal())
+
+
+@simulate.command()
+@click.option("--plan", type=click.Path(path_type=Path, exists=True), required=True)
+def visitors(plan: Path) -> None:
+    """Let simulated people tap their cards at the terminals of a plan."""
+    from app.demo import visitors as visitor_process  # noqa: PLC0415 - production never loads the demonstration
+
+    visitor_process.run(_read_plan(plan), anchor=_simulated_clock(), stop=_stop_on_signal())
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return plan
+
+
+def _simulated_clock() -> clock.Anchor:
+    values = _prepare()
+    if values.clock_anchor is None:
+        raise settings.SettingsError("TESTCARD_CLOCK_ANCHOR is missing: simulations need a simulated clock")
+    return clock.Anchor.parse(values.clock_anchor)
+
+
+if __name__ == "__main__":
+    main()
