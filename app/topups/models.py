@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -29,6 +29,30 @@ class TopUpStatus(StrEnum):
     FAILED = "failed"
 
 
+class TopUpEvent(StrEnum):
+    """What can happen to a top-up after it was begun."""
+
+    APPROVED = "approved"
+    REFUSED = "refused"
+    PAID = "paid"
+    PAYMENT_FAILED = "payment_failed"
+    CHECKOUT_EXPIRED = "checkout_expired"
+
+
+# A pair that is not here leaves the status as it is. The rows of online top-ups form an order (paid over failed over
+# expired), so the messages of the payment service may come in any order and as often as they like.
+TRANSITIONS: dict[tuple[TopUpStatus, TopUpEvent], TopUpStatus] = {
+    (TopUpStatus.AWAITING_APPROVAL, TopUpEvent.APPROVED): TopUpStatus.CREDITED,
+    (TopUpStatus.AWAITING_APPROVAL, TopUpEvent.REFUSED): TopUpStatus.REJECTED,
+    (TopUpStatus.AWAITING_PAYMENT, TopUpEvent.CHECKOUT_EXPIRED): TopUpStatus.EXPIRED,
+    (TopUpStatus.AWAITING_PAYMENT, TopUpEvent.PAYMENT_FAILED): TopUpStatus.FAILED,
+    (TopUpStatus.AWAITING_PAYMENT, TopUpEvent.PAID): TopUpStatus.CREDITED,
+    (TopUpStatus.EXPIRED, TopUpEvent.PAYMENT_FAILED): TopUpStatus.FAILED,
+    (TopUpStatus.EXPIRED, TopUpEvent.PAID): TopUpStatus.CREDITED,
+    (TopUpStatus.FAILED, TopUpEvent.PAID): TopUpStatus.CREDITED,
+}
+
+
 class TopUp(Base):
     """Money on its way into a card account."""
 
@@ -42,6 +66,8 @@ class TopUp(Base):
             unique=True,
             postgresql_where=text("bank_reference IS NOT NULL AND status <> 'rejected'"),
         ),
+        CheckConstraint("(method = 'bank_transfer') = (bank_reference IS NOT NULL)", name="bank_reference_given"),
+        CheckConstraint("(method = 'online') = (checkout_expires_at IS NOT NULL)", name="online_expires"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -58,6 +84,11 @@ class TopUp(Base):
     checkout_id: Mapped[str | None] = mapped_column(unique=True)
     checkout_url: Mapped[str | None]
     payment_intent: Mapped[str | None] = mapped_column(unique=True)
+    checkout_expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When the payment page closes. Of an attempt it never changes, for the same idempotency key needs the same
+    request. In real time, as the payment service reckons it, also where the site's own clock is simulated."""
+    reason: Mapped[str] = mapped_column(server_default="")
+    """Why the checker rejected it, or what the payment service said."""
     created_at: Mapped[datetime] = mapped_column(Moment)
     decided_at: Mapped[datetime | None] = mapped_column(Moment)
 
@@ -90,3 +121,54 @@ class PspEvent(Base):
     status: Mapped[EventStatus]
     reason: Mapped[str] = mapped_column(server_default="")
     received_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class PaymentOutcome(StrEnum):
+    """Where the money of a payment went in the books."""
+
+    CREDITED = "credited"
+    UNIDENTIFIED = "unidentified"
+    NOT_BOOKED = "not_booked"
+
+
+class PaymentProblem(StrEnum):
+    """Why a payment was not simply credited; a person of finance must look at each."""
+
+    NO_PAYMENT_INTENT = "no_payment_intent"
+    NO_AMOUNT = "no_amount"
+    OTHER_CURRENCY = "other_currency"
+    OTHER_MODE = "other_mode"
+    UNKNOWN_TOP_UP = "unknown_top_up"
+    OTHER_AMOUNT = "other_amount"
+    PAID_BEFORE = "paid_before"
+    ACCOUNT_CLOSED = "account_closed"
+    CONTRADICTION = "contradiction"
+
+
+class PspPayment(Base):
+    """A payment the service told us of: one row a payment, whatever the number and order of its messages."""
+
+    __tablename__ = "psp_payment"
+    __table_args__ = (
+        CheckConstraint("outcome = 'not_booked' OR amount_fen > 0", name="booked_amount"),
+        CheckConstraint("outcome <> 'credited' OR top_up_id IS NOT NULL", name="credited_has_top_up"),
+        CheckConstraint("outcome = 'credited' OR problem IS NOT NULL", name="problem_named"),
+        Index("ix_psp_payment_problem", "received_at", postgresql_where=text("problem IS NOT NULL")),
+        # Two payments of one top-up: one is credited, the other is unidentified.
+        Index("uq_psp_payment_credited", "top_up_id", unique=True, postgresql_where=text("outcome = 'credited'")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    """pi:{payment intent}:credit, also the key of its posting."""
+    top_up_id: Mapped[UUID | None] = mapped_column(ForeignKey(TopUp.id))
+    top_up_number: Mapped[str]
+    """What the payment service said it is for; there may be no such top-up."""
+    amount_fen: Mapped[int | None]
+    currency: Mapped[str]
+    livemode: Mapped[bool]
+    outcome: Mapped[PaymentOutcome]
+    problem: Mapped[PaymentProblem | None]
+    received_at: Mapped[datetime] = mapped_column(Moment)
+
+    top_up: Mapped[TopUp | None] = relationship()

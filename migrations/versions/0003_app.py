@@ -359,8 +359,16 @@ def _tables() -> None:
         sa.Column("checkout_id", sa.String(), nullable=True),
         sa.Column("checkout_url", sa.String(), nullable=True),
         sa.Column("payment_intent", sa.String(), nullable=True),
+        sa.Column("checkout_expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("reason", sa.String(), server_default="", nullable=False),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "(method = 'bank_transfer') = (bank_reference IS NOT NULL)", name=op.f("ck_top_up_bank_reference_given")
+        ),
+        sa.CheckConstraint(
+            "(method = 'online') = (checkout_expires_at IS NOT NULL)", name=op.f("ck_top_up_online_expires")
+        ),
         sa.CheckConstraint("amount_fen > 0", name=op.f("ck_top_up_amount_positive")),
         sa.CheckConstraint("checker_id IS NULL OR checker_id <> maker_id", name=op.f("ck_top_up_two_people")),
         sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_top_up_account_id")),
@@ -469,6 +477,74 @@ def _tables() -> None:
         ["instrument_id"],
         unique=False,
         schema="app",
+    )
+    op.create_table(
+        "psp_payment",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("top_up_id", sa.Uuid(), nullable=True),
+        sa.Column("top_up_number", sa.String(), nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=True),
+        sa.Column("currency", sa.String(), nullable=False),
+        sa.Column("livemode", sa.Boolean(), nullable=False),
+        sa.Column(
+            "outcome",
+            sa.Enum(
+                "credited",
+                "unidentified",
+                "not_booked",
+                name="paymentoutcome",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "problem",
+            sa.Enum(
+                "no_payment_intent",
+                "no_amount",
+                "other_currency",
+                "other_mode",
+                "unknown_top_up",
+                "other_amount",
+                "paid_before",
+                "account_closed",
+                "contradiction",
+                name="paymentproblem",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "outcome <> 'credited' OR top_up_id IS NOT NULL", name=op.f("ck_psp_payment_credited_has_top_up")
+        ),
+        sa.CheckConstraint("outcome = 'credited' OR problem IS NOT NULL", name=op.f("ck_psp_payment_problem_named")),
+        sa.CheckConstraint("outcome = 'not_booked' OR amount_fen > 0", name=op.f("ck_psp_payment_booked_amount")),
+        sa.ForeignKeyConstraint(["top_up_id"], ["app.top_up.id"], name=op.f("fk_psp_payment_top_up_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_psp_payment")),
+        sa.UniqueConstraint("key", name=op.f("uq_psp_payment_key")),
+        schema="app",
+    )
+    op.create_index(
+        "ix_psp_payment_problem",
+        "psp_payment",
+        ["received_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("problem IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_psp_payment_credited",
+        "psp_payment",
+        ["top_up_id"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("outcome = 'credited'"),
     )
     op.create_table(
         "tariff",
