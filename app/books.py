@@ -6,7 +6,7 @@ An id is computed from role and owner, so no table has to map one to the other a
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -40,6 +40,15 @@ class BookRole(StrEnum):
     SERVICE_FEE = "service_fee"
     PSP_FEE = "psp_fee"
     DEBT_WRITTEN_OFF = "debt_written_off"
+
+
+class TransferCode(IntEnum):
+    """Why a transfer was made; its `code` in the ledger. The hundreds are the domain: 1 top-ups."""
+
+    TOP_UP = 101
+    RECEIPT_SEEN = 102
+    RECEIPT_UNIDENTIFIED = 103
+    DEBT_REPAID = 104
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

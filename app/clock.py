@@ -41,5 +41,10 @@ def set_anchor(anchor: Anchor | None) -> None:
 
 def now() -> datetime:
     """Give the present moment in UTC."""
-    real = datetime.now(UTC)
+    real = real_now()
     return real if _anchor is None else _anchor.at(real)
+
+
+def real_now() -> datetime:
+    """Give the machine's own moment in UTC, for what is agreed with the outside world: a payment service's timestamps."""
+    return datetime.now(UTC)

@@ -23,6 +23,10 @@ class Code(StrEnum):
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    FORM_EXPIRED = "FORM_EXPIRED"
+    USERNAME_TAKEN = "USERNAME_TAKEN"
+    PASSWORD_TOO_WEAK = "PASSWORD_TOO_WEAK"
+    CODE_TAKEN = "CODE_TAKEN"
     TRY_AGAIN = "TRY_AGAIN"
     INTERNAL = "INTERNAL"
     AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
@@ -31,6 +35,8 @@ class Code(StrEnum):
     SAME_PERSON = "SAME_PERSON"
     ALREADY_DECIDED = "ALREADY_DECIDED"
     BANK_REFERENCE_USED = "BANK_REFERENCE_USED"
+    REQUEST_ID_USED = "REQUEST_ID_USED"
+    TOP_UP_ENDED = "TOP_UP_ENDED"
     ACCOUNT_NOT_ACTIVE = "ACCOUNT_NOT_ACTIVE"
     PAYMENT_SERVICE_UNAVAILABLE = "PAYMENT_SERVICE_UNAVAILABLE"
     PAYMENT_SERVICE_REFUSED = "PAYMENT_SERVICE_REFUSED"
@@ -124,6 +130,34 @@ TEXTS: dict[Code, RefusalText] = {
         "Send application/json.",
         "请以 application/json 发送。",
     ),
+    Code.FORM_EXPIRED: RefusalText(
+        S.BAD_REQUEST,
+        "This form is no longer valid.",
+        "此表单已失效。",
+        "Open the page again and send it once more; nothing was saved.",
+        "请重新打开页面后再提交；没有保存任何内容。",
+    ),
+    Code.USERNAME_TAKEN: RefusalText(
+        S.CONFLICT,
+        "This user name is already in use.",
+        "该用户名已被使用。",
+        "Choose another user name.",
+        "请选择其他用户名。",
+    ),
+    Code.PASSWORD_TOO_WEAK: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The password is too short or too common.",
+        "密码过短或过于常见。",
+        "Choose at least 12 characters that nobody would guess.",
+        "请使用至少 12 个字符且不易被猜到的密码。",
+    ),
+    Code.CODE_TAKEN: RefusalText(
+        S.CONFLICT,
+        "This code is already in use.",
+        "该编号已被使用。",
+        "Choose another code.",
+        "请使用其他编号。",
+    ),
     Code.TRY_AGAIN: RefusalText(
         S.SERVICE_UNAVAILABLE,
         "The service is busy or restarting.",
@@ -181,6 +215,20 @@ TEXTS: dict[Code, RefusalText] = {
         "该银行流水号已入账。",
         "Check the bank statement.",
         "请核对银行对账单。",
+    ),
+    Code.REQUEST_ID_USED: RefusalText(
+        S.CONFLICT,
+        "This id was used before for another request.",
+        "此编号已用于另一请求。",
+        "Send a new request under a new id.",
+        "请使用新的编号重新提交。",
+    ),
+    Code.TOP_UP_ENDED: RefusalText(
+        S.CONFLICT,
+        "This top-up has ended.",
+        "该充值单已结束。",
+        "Look at its state; start a new top-up if you still want one.",
+        "请查看其状态；如仍需充值请重新发起。",
     ),
     Code.ACCOUNT_NOT_ACTIVE: RefusalText(
         S.CONFLICT,
