@@ -29,12 +29,20 @@ class Terminal(Base):
     code: Mapped[str] = mapped_column(unique=True)
     instrument_id: Mapped[int] = mapped_column(ForeignKey(Instrument.id), index=True)
     status: Mapped[TerminalStatus]
-    enrolment_code_hash: Mapped[bytes | None]
+    enrolment_code_hash: Mapped[bytes | None] = mapped_column(unique=True)
     enrolment_expires_at: Mapped[datetime | None] = mapped_column(Moment)
     public_key: Mapped[bytes | None]
     """Raw Ed25519 public key, 32 bytes."""
+    created_at: Mapped[datetime] = mapped_column(Moment)
     enrolled_at: Mapped[datetime | None] = mapped_column(Moment)
+    revoked_at: Mapped[datetime | None] = mapped_column(Moment)
     last_seen_at: Mapped[datetime | None] = mapped_column(Moment)
+    app_version: Mapped[str] = mapped_column(server_default="")
+    reader: Mapped[str] = mapped_column(server_default="")
+    unsent: Mapped[int] = mapped_column(server_default=text("0"))
+    config_version: Mapped[int] = mapped_column(server_default=text("0"))
+    config_hash: Mapped[str] = mapped_column(server_default="")
+    """Of the content of `config_version`: other content, next version."""
     boot: Mapped[int] = mapped_column(server_default=text("0"))
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
     last_event_hash: Mapped[str] = mapped_column(server_default="0" * 64)
@@ -52,7 +60,7 @@ class TerminalAnswer(Base):
     message_hash: Mapped[bytes]
     http_status: Mapped[int]
     answer: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    received_at: Mapped[datetime] = mapped_column(Moment)
+    received_at: Mapped[datetime] = mapped_column(Moment, index=True)
 
 
 class EventOutcome(StrEnum):
@@ -64,19 +72,27 @@ class TerminalEvent(Base):
     """An event as the terminal signed it, provable years later; parked ones wait for a person."""
 
     __tablename__ = "terminal_event"
-    __table_args__ = (Index("ix_terminal_event_parked", "received_at", postgresql_where=text("outcome = 'parked'")),)
+    __table_args__ = (
+        Index("ix_terminal_event_parked", "received_at", postgresql_where=text("outcome = 'parked'")),
+        Index("uq_terminal_event_chain", "terminal_id", "seq", unique=True, postgresql_where=text("chained")),
+    )
 
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
+    message_hash: Mapped[str] = mapped_column(primary_key=True)
     message: Mapped[str]
-    message_hash: Mapped[str]
+    chained: Mapped[bool]
+    """False: another message under a number that was taken, kept for staff and outside the chain."""
     kind: Mapped[str]
+    session_id: Mapped[UUID | None] = mapped_column(index=True)
     body: Mapped[dict[str, Any]] = mapped_column(JSONB)
     outcome: Mapped[EventOutcome]
     reason: Mapped[str] = mapped_column(server_default="")
     answer: Mapped[dict[str, Any]] = mapped_column(JSONB)
     received_at: Mapped[datetime] = mapped_column(Moment)
     resolved_at: Mapped[datetime | None] = mapped_column(Moment)
+    resolved_by: Mapped[str] = mapped_column(server_default="")
+    resolution: Mapped[str] = mapped_column(server_default="")
 
 
 class ServerKey(Base):

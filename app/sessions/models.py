@@ -31,6 +31,22 @@ class SessionStatus(StrEnum):
 OPEN_STATUSES = (SessionStatus.HELD, SessionStatus.ACTIVE, SessionStatus.STALE)
 
 
+class Flag(StrEnum):
+    """Why a person should look at a captured session."""
+
+    LOWER_BOUND = "lower_bound"
+    """A reboot hid part of the time."""
+    OVER_HOLD = "over_hold"
+    """The price was above the hold; only the hold was charged."""
+    IMPLAUSIBLE_DURATION = "implausible_duration"
+    """The terminal reported more time than had passed; only what had passed was charged."""
+    AUTO_ENDED = "auto_ended"
+    """Nobody ended it; the time that was held for was charged."""
+    CLOSED_BY_STAFF = "closed_by_staff"
+    HOLD_EXPIRED = "hold_expired"
+    """The hold was gone before the end came; what the purses then had was charged."""
+
+
 class CardSession(Base):
     """From swipe-in to swipe-out; its id is made by the terminal, so a repeated message means the same session."""
 
@@ -67,8 +83,11 @@ class CardSession(Base):
     held_fen: Mapped[int]
     authorized_at: Mapped[datetime] = mapped_column(Moment)
     latest_end_at: Mapped[datetime] = mapped_column(Moment)
+    pin_verified: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime | None] = mapped_column(Moment)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
+    metered_s: Mapped[int | None]
+    """The time so far in the last sign of life."""
     duration_s: Mapped[int | None]
     samples: Mapped[int] = mapped_column(server_default=text("0"))
     price_lines: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
@@ -77,7 +96,8 @@ class CardSession(Base):
     paid_subsidy_fen: Mapped[int] = mapped_column(server_default=text("0"))
     refusal: Mapped[str] = mapped_column(server_default="")
     flags: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
-    """What a person should know: lower_bound, auto_ended, over_hold."""
+    """What a person should know; the list is `Flag`."""
+    capture_journal_id: Mapped[UUID | None]
 
     terminal: Mapped[Terminal] = relationship()
     instrument: Mapped[Instrument] = relationship()

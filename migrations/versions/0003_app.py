@@ -602,8 +602,15 @@ def _tables() -> None:
         sa.Column("enrolment_code_hash", sa.LargeBinary(), nullable=True),
         sa.Column("enrolment_expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("public_key", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("enrolled_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("revoked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("last_seen_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("app_version", sa.String(), server_default="", nullable=False),
+        sa.Column("reader", sa.String(), server_default="", nullable=False),
+        sa.Column("unsent", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("config_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("config_hash", sa.String(), server_default="", nullable=False),
         sa.Column("boot", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column(
@@ -615,6 +622,7 @@ def _tables() -> None:
         sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_terminal_instrument_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_terminal")),
         sa.UniqueConstraint("code", name=op.f("uq_terminal_code")),
+        sa.UniqueConstraint("enrolment_code_hash", name=op.f("uq_terminal_enrolment_code_hash")),
         schema="app",
     )
     op.create_index(op.f("ix_terminal_instrument_id"), "terminal", ["instrument_id"], unique=False, schema="app")
@@ -662,8 +670,10 @@ def _tables() -> None:
         sa.Column("held_fen", sa.BigInteger(), nullable=False),
         sa.Column("authorized_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("latest_end_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("pin_verified", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("metered_s", sa.BigInteger(), nullable=True),
         sa.Column("duration_s", sa.BigInteger(), nullable=True),
         sa.Column("samples", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("price_lines", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
@@ -672,6 +682,7 @@ def _tables() -> None:
         sa.Column("paid_subsidy_fen", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("refusal", sa.String(), server_default="", nullable=False),
         sa.Column("flags", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column("capture_journal_id", sa.Uuid(), nullable=True),
         sa.CheckConstraint("amount_fen >= 0", name=op.f("ck_card_session_amount_not_negative")),
         sa.CheckConstraint(
             "amount_fen IS NULL OR amount_fen = paid_principal_fen + paid_subsidy_fen",
@@ -749,13 +760,18 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("terminal_id", "mid", name=op.f("pk_terminal_answer")),
         schema="app",
     )
+    op.create_index(
+        op.f("ix_terminal_answer_received_at"), "terminal_answer", ["received_at"], unique=False, schema="app"
+    )
     op.create_table(
         "terminal_event",
         sa.Column("terminal_id", sa.Uuid(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("message", sa.String(), nullable=False),
         sa.Column("message_hash", sa.String(), nullable=False),
+        sa.Column("message", sa.String(), nullable=False),
+        sa.Column("chained", sa.Boolean(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("session_id", sa.Uuid(), nullable=True),
         sa.Column("body", postgresql.JSONB(), nullable=False),
         sa.Column(
             "outcome",
@@ -766,8 +782,10 @@ def _tables() -> None:
         sa.Column("answer", postgresql.JSONB(), nullable=False),
         sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("resolved_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("resolved_by", sa.String(), server_default="", nullable=False),
+        sa.Column("resolution", sa.String(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_terminal_event_terminal_id")),
-        sa.PrimaryKeyConstraint("terminal_id", "seq", name=op.f("pk_terminal_event")),
+        sa.PrimaryKeyConstraint("terminal_id", "seq", "message_hash", name=op.f("pk_terminal_event")),
         schema="app",
     )
     op.create_index(
@@ -777,6 +795,15 @@ def _tables() -> None:
         unique=False,
         schema="app",
         postgresql_where=sa.text("outcome = 'parked'"),
+    )
+    op.create_index(op.f("ix_terminal_event_session_id"), "terminal_event", ["session_id"], unique=False, schema="app")
+    op.create_index(
+        "uq_terminal_event_chain",
+        "terminal_event",
+        ["terminal_id", "seq"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("chained"),
     )
     op.create_table(
         "session_hold",
