@@ -99,3 +99,10 @@ class Database:
     def close(self) -> None:
         """Give all connections back to the server."""
         self.engine.dispose()
+
+
+def violated(error: sqlalchemy.exc.IntegrityError) -> str | None:
+    """Give the name of the constraint behind an IntegrityError: "it is a duplicate" is a guess without it."""
+    diagnostics = getattr(error.orig, "diag", None)
+    name: str | None = getattr(diagnostics, "constraint_name", None)
+    return name

@@ -25,8 +25,9 @@ class Code(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     FORM_EXPIRED = "FORM_EXPIRED"
     USERNAME_TAKEN = "USERNAME_TAKEN"
-    PASSWORD_TOO_WEAK = "PASSWORD_TOO_WEAK"
+    PASSWORD_TOO_WEAK = "PASSWORD_TOO_WEAK"  # noqa: S105 - a code, no password
     CODE_TAKEN = "CODE_TAKEN"
+    SCOPE_WRONG = "SCOPE_WRONG"
     TRY_AGAIN = "TRY_AGAIN"
     INTERNAL = "INTERNAL"
     AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
@@ -157,6 +158,13 @@ TEXTS: dict[Code, RefusalText] = {
         "该编号已被使用。",
         "Choose another code.",
         "请使用其他编号。",
+    ),
+    Code.SCOPE_WRONG: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "This role needs its sub-center or its group, and no other scope.",
+        "该角色须指定服务分中心或机组，且不得指定其他范围。",
+        "Name the sub-center for a manager, the group for an operator, nothing for the others.",
+        "分中心管理员请指定分中心，机组人员请指定机组，其他角色不指定。",
     ),
     Code.TRY_AGAIN: RefusalText(
         S.SERVICE_UNAVAILABLE,

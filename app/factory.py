@@ -1,0 +1,100 @@
+"""The web application: settings in, Flask out, with every room of every domain registered."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import flask_babel
+import flask_smorest
+from flask import Flask, request, session
+
+import app.settings
+from app import clock, health, logs, presentation, problems, protection, web
+from app.clock import Anchor
+from app.db import Database
+from app.domains import rooms
+from app.settings import Settings
+
+BODY_BYTES_MAX = 1024 * 1024
+FORM_PARTS_MAX = 1000
+# Where the domains keep doors for programs (documented in OpenAPI) and where for people.
+PROGRAM_ROOMS = ("api", "terminal", "webhooks")
+LANGUAGES = {"zh": "zh_Hans_CN", "en": "en"}
+
+
+def build(given: Settings | None = None) -> Flask:
+    """Build the application; see `app.create_app`."""
+    chosen = given or app.settings.load()
+    logs.configure(chosen.log_format)
+    if chosen.clock_anchor is not None:
+        clock.set_anchor(Anchor.parse(chosen.clock_anchor))
+    flask = Flask("app", root_path=str(Path(__file__).parent))
+    flask.config.update(_config(chosen))
+    web.equip(flask, database=Database(chosen.database_url), settings=chosen)
+    logs.install(flask)
+    protection.install(flask, settings=chosen)
+    flask_babel.Babel(
+        flask, locale_selector=_locale, timezone_selector=lambda: str(chosen.site_timezone), default_locale="zh_Hans_CN"
+    )
+    presentation.install(flask)
+    problems.install(flask)
+    flask.register_blueprint(health.blueprint)
+    _register_rooms(flask)
+    return flask
+
+
+def _config(chosen: Settings) -> dict[str, object]:
+    return {
+        "SECRET_KEY": chosen.secret_key,
+        "MAX_CONTENT_LENGTH": BODY_BYTES_MAX,
+        "MAX_FORM_MEMORY_SIZE": BODY_BYTES_MAX,
+        "MAX_FORM_PARTS": FORM_PARTS_MAX,
+        # The prefix __Host- binds the cookie to this host and to HTTPS; browsers refuse it without both.
+        "SESSION_COOKIE_NAME": "__Host-testcard" if chosen.secure_cookies else "testcard",
+        "SESSION_COOKIE_SECURE": chosen.secure_cookies,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=30),
+        "API_TITLE": "Analysis-test card service",
+        "API_VERSION": "v1",
+        "OPENAPI_VERSION": "3.1.0",
+        "OPENAPI_URL_PREFIX": "/api/v1",
+        "API_SPEC_OPTIONS": {
+            "info": {"description": "Cards, charges, evidence and subsidies of a region's shared instruments."},
+            "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+            "security": [{"bearer": []}],
+        },
+    }
+
+
+def _locale() -> str:
+    """The language asked for by `?lang=`, else the one kept in the cookie, else Chinese."""
+    asked = request.args.get("lang")
+    if asked in LANGUAGES and session.get("language") != asked:
+        session["language"] = asked
+        session.permanent = True
+    return LANGUAGES.get(session.get("language", "zh"), LANGUAGES["zh"])
+
+
+class DocumentedApi(flask_smorest.Api):  # type: ignore[misc] # flask-smorest ships no types
+    """The JSON doors in one OpenAPI document, their refusals in the shape of all refusals."""
+
+    ERROR_SCHEMA = problems.ProblemSchema
+
+    def handle_http_exception(self, error: problems.HTTPException) -> problems.Answer:
+        """Answer an HTTP error as a program or a person needs it; flask-smorest itself knows JSON only."""
+        return problems.of_http_error(error)
+
+    def _register_responses(self) -> None:
+        normal = self.DEFAULT_RESPONSE_CONTENT_TYPE
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE
+        super()._register_responses()
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = normal
+
+
+def _register_rooms(flask: Flask) -> None:
+    api = DocumentedApi(flask)
+    for name in PROGRAM_ROOMS:
+        for room in rooms(name):
+            api.register_blueprint(room.blueprint)
+    for room in rooms("pages"):
+        flask.register_blueprint(room.blueprint)

@@ -1,0 +1,57 @@
+"""The application over a fresh database, and a client that speaks to it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app, web
+from app.settings import Settings
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        var_dir=tmp_path,
+        database_url=database_url,
+        secret_key="a secret for tests alone, 32 characters and more",
+        key_encryption_key=bytes(range(32)),
+        public_url="http://localhost",
+        site_timezone=ZoneInfo("Asia/Shanghai"),
+        secure_cookies=False,
+        clock_anchor=None,
+        mqtt_host="127.0.0.1",
+        mqtt_port=1883,
+        mqtt_username="ingest",
+        mqtt_password="",
+        mqtt_tls=False,
+        psp_base_url="http://127.0.0.1:9",
+        psp_api_key="sk_test_x",
+        psp_api_version="2026-09-30",
+        psp_webhook_secrets=("whsec_test",),
+        psp_timeout_s=1.0,
+        log_format="text",
+        login_lifetime=timedelta(hours=12),
+        top_up_fen_min=10_00,
+        top_up_fen_max=999_999_99,
+        person_balance_cap_fen=5_000_00,
+        cash_fen_max_organisation=5_000_00,
+        cash_fen_max_person=50_000_00,
+    )
+
+
+@pytest.fixture
+def app_(settings: Settings) -> Iterator[Flask]:
+    flask = create_app(settings)
+    yield flask
+    with flask.app_context():
+        web.database().close()
+
+
+@pytest.fixture
+def client(app_: Flask) -> FlaskClient:
+    return app_.test_client()
