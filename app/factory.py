@@ -5,7 +5,8 @@ from pathlib import Path
 
 import flask_babel
 import flask_smorest
-from flask import Flask, request, session
+from flask import Flask, Response, request, session
+from werkzeug.exceptions import HTTPException
 
 import app.settings
 from app import clock, health, logs, presentation, problems, protection, web
@@ -80,12 +81,13 @@ class DocumentedApi(flask_smorest.Api):  # type: ignore[misc] # flask-smorest sh
 
     ERROR_SCHEMA = problems.ProblemSchema
 
-    def handle_http_exception(self, error: problems.HTTPException) -> problems.Answer:
+    def handle_http_exception(self, error: HTTPException) -> Response:
         """Answer an HTTP error as a program or a person needs it; flask-smorest itself knows JSON only."""
         return problems.of_http_error(error)
 
     def _register_responses(self) -> None:
-        normal = self.DEFAULT_RESPONSE_CONTENT_TYPE
+        """Document refusals under their own content type; flask-smorest takes that of ordinary answers."""
+        normal: str = self.DEFAULT_RESPONSE_CONTENT_TYPE
         self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE
         super()._register_responses()
         self.DEFAULT_RESPONSE_CONTENT_TYPE = normal

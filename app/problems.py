@@ -22,7 +22,6 @@ RETRY_AFTER_S = 2
 # Doors for programs: they never read the cookie, and their errors are JSON.
 PROGRAM_PATHS = ("/api/", "/terminal/", "/webhooks/", "/health", "/ready")
 
-Answer = Response
 View = TypeVar("View", bound=Callable[..., Any])
 log = structlog.get_logger(__name__)
 
@@ -98,12 +97,12 @@ def is_for_programs(path: str) -> bool:
     return path.startswith(PROGRAM_PATHS)
 
 
-def of_refusal(refusal: Refusal) -> Answer:
+def of_refusal(refusal: Refusal) -> Response:
     """Answer what a service refused."""
     return answer(refusal.code, details=refusal.details)
 
 
-def of_http_error(error: HTTPException) -> Answer:
+def of_http_error(error: HTTPException) -> Response:
     """Answer an error of HTTP itself: no such address, wrong method, fields that do not validate."""
     if isinstance(error, InternalServerError):
         return _of_mistake(error.original_exception or error)
@@ -122,7 +121,7 @@ def answer(
     status: int | None = None,
     details: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
-) -> Answer:
+) -> Response:
     """Answer with a code of the closed lists, as JSON or as a page by the address asked for."""
     text = text_of(code)
     problem = Problem(
@@ -194,7 +193,7 @@ def _details(data: dict[str, Any]) -> dict[str, Any]:
     return {"fields": {str(name): why for name, why in found.items()}}
 
 
-def _of_protocol_error(error: protocol.ProtocolError) -> Answer:
+def _of_protocol_error(error: protocol.ProtocolError) -> Response:
     """Answer a terminal in its own protocol's shape."""
     log.info("terminal_refused", code=str(error.code), detail=error.detail)
     response = jsonify(protocol.refuse(error.code, server_time=int(clock.now().timestamp() * 1000)))
@@ -202,13 +201,13 @@ def _of_protocol_error(error: protocol.ProtocolError) -> Answer:
     return response
 
 
-def _of_database_trouble(error: Exception) -> Answer:
+def _of_database_trouble(error: Exception) -> Response:
     """Answer that the database is away, restarting or too busy: nothing was committed, so a retry is safe."""
     log.warning("database_trouble", error=type(getattr(error, "orig", None) or error).__name__)
     return answer(Code.TRY_AGAIN)
 
 
-def _of_mistake(error: BaseException) -> Answer:
+def _of_mistake(error: BaseException) -> Response:
     """Answer a mistake of our own with a reference that stands in the log beside the traceback."""
     log.error("unexpected_error", exc_info=error)
     return answer(Code.INTERNAL)

@@ -33,9 +33,10 @@ def hash_password(password: str) -> str:
 def verify(kept: str | None, password: str) -> bool:
     """Say whether the password belongs to the kept hash; without a hash it takes as long and says no."""
     try:
-        return _hasher.verify(kept if kept is not None else _nobody(), password) and kept is not None
+        _hasher.verify(kept if kept is not None else _nobody(), password)
     except (VerificationError, InvalidHashError):
         return False
+    return kept is not None
 
 
 def needs_rehash(kept: str) -> bool:
