@@ -1,1 +1,53 @@
 """Double entry: accounts, two-phase transfers, journals. Knows SQL and nothing of cards, people or HTTP."""
+
+from ledger.accounts import balances, create_accounts, lock_balances, lookup_accounts
+from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus
+from ledger.holds import expire_pending, pending_transfers
+from ledger.journals import post_journal, reverse_journal
+from ledger.posting import create_transfers, lookup_transfers
+from ledger.values import (
+    AMOUNT_MAX_FEN,
+    CNY,
+    Account,
+    AccountFlag,
+    AccountResult,
+    Balances,
+    JournalResult,
+    NewAccount,
+    NewJournal,
+    NewTransfer,
+    PendingState,
+    Transfer,
+    TransferFlag,
+    TransferResult,
+)
+
+__all__ = [
+    "AMOUNT_MAX_FEN",
+    "CNY",
+    "Account",
+    "AccountFlag",
+    "AccountResult",
+    "Balances",
+    "CreateAccountStatus",
+    "CreateTransferStatus",
+    "JournalResult",
+    "JournalStatus",
+    "NewAccount",
+    "NewJournal",
+    "NewTransfer",
+    "PendingState",
+    "Transfer",
+    "TransferFlag",
+    "TransferResult",
+    "balances",
+    "create_accounts",
+    "create_transfers",
+    "expire_pending",
+    "lock_balances",
+    "lookup_accounts",
+    "lookup_transfers",
+    "pending_transfers",
+    "post_journal",
+    "reverse_journal",
+]

@@ -1,7 +1,12 @@
-"""The ledger's tables."""
+"""The ledger's tables, as the migration's check knows them; the ledger itself speaks SQL (see `posting`)."""
 
-from sqlalchemy import MetaData
-from sqlalchemy.orm import DeclarativeBase
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, MetaData, SmallInteger, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import BigInteger, Text
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -16,3 +21,114 @@ class Base(DeclarativeBase):
     """Every table of the ledger, in the schema `ledger`."""
 
     metadata = MetaData(schema="ledger", naming_convention=NAMING)
+    type_annotation_map = {datetime: TIMESTAMP(timezone=True), str: Text}  # noqa: RUF012 - SQLAlchemy reads a class attribute
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+    __table_args__ = (UniqueConstraint("id", "ledger"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    ledger: Mapped[int]
+    code: Mapped[int]
+    flags: Mapped[int] = mapped_column(SmallInteger)
+    user_data_128: Mapped[UUID | None]
+    user_data_64: Mapped[int] = mapped_column(BigInteger)
+    user_data_32: Mapped[int]
+    created_at: Mapped[datetime]
+    closed: Mapped[bool]
+    debits_pending_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    debits_posted_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    credits_pending_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    credits_posted_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    last_at: Mapped[datetime]
+
+
+class Journal(Base):
+    __tablename__ = "journals"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    reference: Mapped[str]
+    text: Mapped[str]
+    actor: Mapped[str]
+    value_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    request_hash: Mapped[bytes]
+    reverses_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger.journals.id"), unique=True)
+
+
+class RefusedJournal(Base):
+    """The remembered answer to a journal that was refused for a passing reason; its ids are burnt."""
+
+    __tablename__ = "refused_journals"
+
+    idempotency_key: Mapped[str] = mapped_column(primary_key=True)
+    journal_id: Mapped[UUID]
+    request_hash: Mapped[bytes]
+    failing_position: Mapped[int]
+    failing_status: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Transfer(Base):
+    __tablename__ = "transfers"
+    __table_args__ = (
+        ForeignKeyConstraint(["debit_account_id", "ledger"], ["ledger.accounts.id", "ledger.accounts.ledger"]),
+        ForeignKeyConstraint(["credit_account_id", "ledger"], ["ledger.accounts.id", "ledger.accounts.ledger"]),
+        Index(None, "debit_account_id", "timestamp", unique=True),
+        Index(None, "credit_account_id", "timestamp", unique=True),
+        Index(None, "pending_id", unique=True, postgresql_where=text("pending_id IS NOT NULL")),
+        Index(None, "journal_id", postgresql_where=text("journal_id IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    debit_account_id: Mapped[UUID]
+    credit_account_id: Mapped[UUID]
+    amount_fen: Mapped[int] = mapped_column(BigInteger)
+    ledger: Mapped[int]
+    code: Mapped[int]
+    flags: Mapped[int] = mapped_column(SmallInteger)
+    pending_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger.transfers.id"))
+    timeout_s: Mapped[int]
+    user_data_128: Mapped[UUID | None]
+    user_data_64: Mapped[int] = mapped_column(BigInteger)
+    user_data_32: Mapped[int]
+    journal_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger.journals.id"))
+    timestamp: Mapped[datetime]
+    value_at: Mapped[datetime]
+    debit_debits_pending_fen: Mapped[int] = mapped_column(BigInteger)
+    debit_debits_posted_fen: Mapped[int] = mapped_column(BigInteger)
+    debit_credits_pending_fen: Mapped[int] = mapped_column(BigInteger)
+    debit_credits_posted_fen: Mapped[int] = mapped_column(BigInteger)
+    credit_debits_pending_fen: Mapped[int] = mapped_column(BigInteger)
+    credit_debits_posted_fen: Mapped[int] = mapped_column(BigInteger)
+    credit_credits_pending_fen: Mapped[int] = mapped_column(BigInteger)
+    credit_credits_posted_fen: Mapped[int] = mapped_column(BigInteger)
+
+
+class FailedTransfer(Base):
+    """An id that was refused for a passing reason: it can never succeed later."""
+
+    __tablename__ = "failed_transfers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class PendingTransfer(Base):
+    __tablename__ = "pending_transfers"
+    __table_args__ = tuple(
+        Index(None, *columns, postgresql_where=text("state = 'open' AND expires_at IS NOT NULL"))
+        for columns in (("debit_account_id", "expires_at"), ("credit_account_id", "expires_at"), ("expires_at",))
+    )
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("ledger.transfers.id"), primary_key=True)
+    debit_account_id: Mapped[UUID]
+    credit_account_id: Mapped[UUID]
+    expires_at: Mapped[datetime | None]
+    state: Mapped[str]
+    ended_at: Mapped[datetime | None]
+    ended_by: Mapped[UUID | None]

@@ -1,0 +1,342 @@
+"""Lock, read, run, write: how a batch of transfers becomes rows, in a constant number of statements.
+
+1. Lock the accounts the batch names, in the order of their ids, so that two batches cannot wait for each other.
+2. Read, with the clock, what the batch's ids already mean and which holds of these accounts have run out of time.
+3. Run the machine of `transfers` over these rows.
+4. Write what it decided in one statement.
+
+Every statement goes to the driver as it stands here; the ORM's unit of work would cost more than the ledger does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg.errors
+import sqlalchemy.exc
+from sqlalchemy.orm import Session
+
+from ledger.checks import BALANCING_CREDIT, BALANCING_DEBIT, CREDITS_LIMITED, DEBITS_LIMITED, PENDING, AccountState
+from ledger.transfers import Hold, Machine
+from ledger.values import NewTransfer, PendingState, Transfer, TransferResult
+
+BATCH_MAX = 8_189
+"""As many events as one batch may have, as in TigerBeetle."""
+
+# These keys are hit only when two transactions took the same id or key at the same moment over different accounts.
+RACED_KEYS = frozenset(
+    {"pk_accounts", "pk_transfers", "pk_journals", "uq_journals_idempotency_key", "uq_journals_reverses_id"}
+)
+
+TRANSFER_COLUMNS = ", ".join(f"transfers.{column}" for column in Transfer._fields)
+
+LOCK = """
+SELECT id, ledger, flags, closed,
+       debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
+FROM ledger.accounts
+WHERE id = ANY(%(account_ids)s::uuid[] || ARRAY(
+    SELECT unnest(ARRAY[debit_account_id, credit_account_id])
+    FROM ledger.transfers WHERE id = ANY(%(pending_ids)s::uuid[])
+))
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+READ = f"""
+SELECT statement_timestamp(),
+       ARRAY(SELECT id FROM ledger.failed_transfers WHERE id = ANY(%(ids)s::uuid[])),
+       {TRANSFER_COLUMNS},
+       holds.state, holds.ended_at, holds.ended_by
+FROM (SELECT 1) AS one
+LEFT JOIN (
+    SELECT unnest(%(ids)s::uuid[]) AS id
+    UNION SELECT id FROM ledger.pending_transfers
+        WHERE state = 'open' AND expires_at <= statement_timestamp()
+        AND debit_account_id = ANY(%(judged_debits)s::uuid[])
+    UNION SELECT id FROM ledger.pending_transfers
+        WHERE state = 'open' AND expires_at <= statement_timestamp()
+        AND credit_account_id = ANY(%(judged_credits)s::uuid[])
+) AS wanted ON true
+LEFT JOIN ledger.transfers AS transfers ON transfers.id = wanted.id
+LEFT JOIN ledger.pending_transfers AS holds ON holds.id = transfers.id
+"""  # noqa: S608 - column names only
+
+
+class Part(NamedTuple):
+    """One table's share of the write: a statement and its parameters, whose names no other part uses."""
+
+    sql: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """One INSERT from arrays, one array a column."""
+
+    table: str
+    columns: tuple[tuple[str, str], ...]
+
+    def rows(self, rows: Sequence[Sequence[object]]) -> Part:
+        names = [name for name, _ in self.columns]
+        keys = [f"{self.table}_{name}" for name in names]
+        arrays = ", ".join(f"%({key})s::{type_}[]" for key, (_, type_) in zip(keys, self.columns, strict=True))
+        return Part(
+            f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT * FROM unnest({arrays})",  # noqa: S608 - names only
+            dict(zip(keys, map(list, zip(*rows, strict=True)), strict=True)),
+        )
+
+
+TRANSFERS = _Columns(
+    "transfers",
+    tuple(
+        zip(
+            Transfer._fields,
+            (
+                *("uuid", "uuid", "uuid", "bigint", "integer", "integer", "smallint", "uuid", "integer", "uuid"),
+                *("bigint", "integer", "uuid", "timestamptz", "timestamptz"),
+                *["bigint"] * 8,
+            ),
+            strict=True,
+        )
+    ),
+)
+HOLDS = _Columns(
+    "pending_transfers",
+    (
+        ("id", "uuid"),
+        ("debit_account_id", "uuid"),
+        ("credit_account_id", "uuid"),
+        ("expires_at", "timestamptz"),
+        ("state", "text"),
+        ("ended_at", "timestamptz"),
+        ("ended_by", "uuid"),
+    ),
+)
+FAILED = """
+INSERT INTO ledger.failed_transfers (id, status, created_at)
+SELECT id, status, %(failed_at)s::timestamptz FROM unnest(%(failed_ids)s::uuid[], %(failed_statuses)s::text[])
+    AS failed (id, status)
+ON CONFLICT DO NOTHING
+"""
+ENDED = """
+UPDATE ledger.pending_transfers AS holds SET state = ended.state, ended_at = ended.ended_at, ended_by = ended.ended_by
+FROM unnest(%(ended_ids)s::uuid[], %(ended_states)s::text[], %(ended_ats)s::timestamptz[], %(ended_bys)s::uuid[])
+    AS ended (id, state, ended_at, ended_by)
+WHERE holds.id = ended.id
+"""
+SUMS = """
+UPDATE ledger.accounts AS accounts SET
+    closed = new.closed,
+    debits_pending_fen = new.debits_pending_fen, debits_posted_fen = new.debits_posted_fen,
+    credits_pending_fen = new.credits_pending_fen, credits_posted_fen = new.credits_posted_fen,
+    last_at = new.last_at
+FROM unnest(
+    %(account_ids)s::uuid[], %(closed)s::boolean[], %(debits_pending)s::bigint[], %(debits_posted)s::bigint[],
+    %(credits_pending)s::bigint[], %(credits_posted)s::bigint[], %(last_at)s::timestamptz[]
+) AS new (id, closed, debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at)
+WHERE accounts.id = new.id
+"""
+
+
+def create_transfers(
+    session: Session,
+    transfers: Sequence[NewTransfer],
+    *,
+    journal_id: UUID | None = None,
+    value_at: datetime | None = None,
+) -> list[TransferResult]:
+    """Take the transfers in order, each with its own result; those of a linked chain hold all or nothing.
+
+    An id refused for a passing reason is burnt in the same transaction, so commit refusals too. Raises the database's
+    deadlock or serialisation failure: do the same again with the same ids. `value_at` is the accountant's date and
+    changes no balance of now; None is the moment of posting.
+    """
+    machine = load(session, transfers, journal_id=journal_id, value_at=value_at)
+    results = machine.run(transfers)
+    write(session, machine)
+    return results
+
+
+def load(
+    session: Session, events: Sequence[NewTransfer], *, journal_id: UUID | None = None, value_at: datetime | None = None
+) -> Machine:
+    """Lock the accounts that the events name and read everything the rules need to know."""
+    if len(events) > BATCH_MAX:
+        raise ValueError(f"A batch holds at most {BATCH_MAX} transfers, not {len(events)}")
+    pending_ids = [event.pending_id for event in events if event.pending_id is not None]
+    named = {id_ for event in events for id_ in (event.debit_account_id, event.credit_account_id) if id_ is not None}
+    accounts = lock_accounts(session, account_ids=named, pending_ids=pending_ids)
+    while True:
+        judged_debits, judged_credits = _judged(events, accounts)
+        machine = read(
+            session,
+            accounts=accounts,
+            ids=[*(event.id for event in events), *pending_ids],
+            judged_debits=judged_debits,
+            judged_credits=judged_credits,
+        )
+        # The other side of an overdue hold may be an account the batch does not name. It is locked late, out of order
+        # (the rare deadlock this can cause is retried at the door), and everything is read again under the lock.
+        missing = {
+            id_
+            for hold in machine.overdue()
+            for id_ in (hold.transfer.debit_account_id, hold.transfer.credit_account_id)
+            if id_ not in accounts
+        }
+        if not missing:
+            machine.journal_id, machine.value_at = journal_id, value_at
+            return machine
+        accounts.update(lock_accounts(session, account_ids=missing))
+
+
+def lookup_transfers(session: Session, ids: Iterable[UUID]) -> list[Transfer]:
+    """Give the transfers that exist among these ids, in the order they were made."""
+    rows = execute(
+        session,
+        f"SELECT {TRANSFER_COLUMNS} FROM ledger.transfers WHERE id = ANY(%(ids)s::uuid[]) ORDER BY timestamp, id",  # noqa: S608 - column names only
+        {"ids": list(ids)},
+    )
+    return [Transfer._make(row) for row in rows]
+
+
+def lock_accounts(
+    session: Session, *, account_ids: Iterable[UUID], pending_ids: Sequence[UUID] = (), wait: bool = True
+) -> dict[UUID, AccountState]:
+    """Lock these accounts and those of these pending transfers until the transaction ends.
+
+    With `wait` False, accounts that others hold are left out of the answer instead.
+    """
+    rows = execute(
+        session,
+        LOCK if wait else LOCK + "SKIP LOCKED",
+        {"account_ids": list(account_ids), "pending_ids": list(pending_ids)},
+    )
+    return {row[0]: AccountState(*row) for row in rows}
+
+
+def read(
+    session: Session,
+    *,
+    accounts: dict[UUID, AccountState],
+    ids: Sequence[UUID],
+    judged_debits: Sequence[UUID] = (),
+    judged_credits: Sequence[UUID] = (),
+) -> Machine:
+    """Read what these ids mean and what is overdue in the accounts under judgement, after the locks were taken."""
+    rows = execute(
+        session,
+        READ,
+        {"ids": list(ids), "judged_debits": list(judged_debits), "judged_credits": list(judged_credits)},
+    )
+    transfers: dict[UUID, Transfer] = {}
+    holds: dict[UUID, Hold] = {}
+    width = len(Transfer._fields)
+    for row in rows:
+        if row[2] is None:
+            continue
+        transfer = Transfer._make(row[2 : 2 + width])
+        transfers[transfer.id] = transfer
+        if transfer.flags & PENDING:
+            state, ended_at, ended_by = row[2 + width :]
+            holds[transfer.id] = Hold(transfer, PendingState(state), ended_at, ended_by)
+    return Machine(now=rows[0][0], accounts=accounts, transfers=transfers, holds=holds, failed=set(rows[0][1]))
+
+
+def write(session: Session, machine: Machine, *parts: Part) -> None:
+    """Write what the machine decided, and `parts` of other tables with it, in one statement."""
+    every = [*parts, *_parts(machine)]
+    if not every:
+        return
+    steps = ",\n".join(f"step_{number} AS ({part.sql})" for number, part in enumerate(every))
+    parameters = {key: value for part in every for key, value in part.parameters.items()}
+    execute(session, f"WITH {steps} SELECT", parameters, reads=False)
+
+
+def execute(session: Session, sql: str, parameters: Mapping[str, object], *, reads: bool = True) -> Sequence[Any]:
+    """Run one statement of the driver's own SQL.
+
+    Raises the database's error; a key that another transaction took at the same moment becomes a serialisation
+    failure, so that doors retry it and then find the other's answer.
+    """
+    try:
+        result = session.connection().exec_driver_sql(sql, dict(parameters))
+    except sqlalchemy.exc.IntegrityError as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        if getattr(diagnosis, "constraint_name", None) not in RACED_KEYS:
+            raise
+        raced = psycopg.errors.SerializationFailure("another transaction took the same id at the same moment")
+        raise sqlalchemy.exc.OperationalError(error.statement, None, raced) from error
+    return result.fetchall() if reads else ()
+
+
+def _judged(events: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]) -> tuple[list[UUID], list[UUID]]:
+    """Name the accounts whose available amount decides something, on the debit and on the credit side."""
+    debits, credits_ = set(), set()
+    for event in events:
+        debit = accounts.get(event.debit_account_id) if event.debit_account_id is not None else None
+        if debit is not None and (debit.flags & DEBITS_LIMITED or event.flags & BALANCING_DEBIT):
+            debits.add(debit.id)
+        credit = accounts.get(event.credit_account_id) if event.credit_account_id is not None else None
+        if credit is not None and (credit.flags & CREDITS_LIMITED or event.flags & BALANCING_CREDIT):
+            credits_.add(credit.id)
+    return list(debits), list(credits_)
+
+
+def _parts(machine: Machine) -> Iterable[Part]:
+    if machine.created:
+        yield TRANSFERS.rows(machine.created)
+    opened = [machine.holds[transfer.id] for transfer in machine.created if transfer.flags & PENDING]
+    if opened:
+        yield HOLDS.rows([_hold_row(hold) for hold in opened])
+    new_ids = {hold.transfer.id for hold in opened}
+    ended = [hold for id_, hold in machine.ended.items() if id_ not in new_ids]
+    if ended:
+        yield Part(
+            ENDED,
+            {
+                "ended_ids": [hold.transfer.id for hold in ended],
+                "ended_states": [hold.state.value for hold in ended],
+                "ended_ats": [hold.ended_at for hold in ended],
+                "ended_bys": [hold.ended_by for hold in ended],
+            },
+        )
+    if changed := machine.changed_accounts():
+        yield _sums(changed)
+    if machine.burnt:
+        yield Part(
+            FAILED,
+            {
+                "failed_at": machine.now,
+                "failed_ids": list(machine.burnt),
+                "failed_statuses": [status.value for status in machine.burnt.values()],
+            },
+        )
+
+
+def _hold_row(hold: Hold) -> tuple[object, ...]:
+    transfer = hold.transfer
+    return (
+        transfer.id,
+        transfer.debit_account_id,
+        transfer.credit_account_id,
+        hold.expires_at,
+        hold.state.value,
+        hold.ended_at,
+        hold.ended_by,
+    )
+
+
+def _sums(accounts: Sequence[AccountState]) -> Part:
+    return Part(
+        SUMS,
+        {
+            "account_ids": [account.id for account in accounts],
+            "closed": [account.closed for account in accounts],
+            "debits_pending": [account.debits_pending_fen for account in accounts],
+            "debits_posted": [account.debits_posted_fen for account in accounts],
+            "credits_pending": [account.credits_pending_fen for account in accounts],
+            "credits_posted": [account.credits_posted_fen for account in accounts],
+            "last_at": [account.last_at for account in accounts],
+        },
+    )
