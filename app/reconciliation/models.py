@@ -30,6 +30,19 @@ class ChargeVerdict(StrEnum):
     EXEMPT = "exempt"
 
 
+class BoxVerdictKind(StrEnum):
+    """What reconciliation says of a run that a collector box saw (telemetry.md, Reconciliation)."""
+
+    COVERED = "covered"
+    UNPAID = "unpaid"
+    UNPAID_HEAD = "unpaid_head"
+    UNPAID_TAIL = "unpaid_tail"
+    BELOW_MINIMUM = "below_minimum"
+    BOX_SUSPECT = "box_suspect"
+    PROVISIONAL = "provisional"
+
+
+UNPAID_USE = frozenset({BoxVerdictKind.UNPAID, BoxVerdictKind.UNPAID_HEAD, BoxVerdictKind.UNPAID_TAIL})
 VERIFYING = frozenset({ChargeVerdict.MATCHED, ChargeVerdict.MATCHED_SPLIT, ChargeVerdict.MATCHED_SHARED})
 
 
