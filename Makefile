@@ -51,6 +51,8 @@ assets: ## copy style, scripts and icons from npm into the repository (developer
 	npm ci && node assets.mjs
 
 messages: $(VENV)/developer ## collect and compile the texts of the pages
-	$(BIN)/pybabel extract -q --no-location -F app/translations/babel.cfg -k _l -o app/translations/messages.pot app
-	$(BIN)/pybabel update -q -N --no-wrap -i app/translations/messages.pot -d app/translations -l zh_Hans_CN
-	$(BIN)/pybabel compile -q -d app/translations
+	$(BIN)/pybabel -q extract --no-location --sort-output --no-wrap --omit-header -F app/translations/babel.cfg \
+		-k _l -k _n:1,2 -o app/translations/messages.pot app
+	$(BIN)/pybabel -q update -N --no-wrap --ignore-obsolete --ignore-pot-creation-date -i app/translations/messages.pot \
+		-d app/translations -l zh_Hans_CN
+	$(BIN)/pybabel -q compile -d app/translations

@@ -1,0 +1,126 @@
+"""The words people read for the values programs keep, and the tone in which a page shows them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.texts import Sentence, _l
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A word in the reader's language; tone is good, warn, bad, unknown, or nothing for a plain fact."""
+
+    word: Sentence
+    tone: str = ""
+
+
+# Keyed by kind, then by the value as the database keeps it, so that templates need no enum.
+LABELS: dict[str, dict[str, Label]] = {
+    "role": {
+        "cardholder": Label(_l("Cardholder")),
+        "group_operator": Label(_l("Group operator")),
+        "sub_center_manager": Label(_l("Sub-center manager")),
+        "clerk": Label(_l("Center clerk")),
+        "approver": Label(_l("Center approver")),
+        "finance": Label(_l("Center finance")),
+        "auditor": Label(_l("Center auditor")),
+        "admin": Label(_l("Center administrator")),
+    },
+    "state": {
+        "running": Label(_l("Running"), "good"),
+        "standby": Label(_l("Standby"), "warn"),
+        "off": Label(_l("Off")),
+        "unknown": Label(_l("Unknown"), "unknown"),
+    },
+    "session": {
+        "held": Label(_l("Reserved"), "warn"),
+        "active": Label(_l("In use"), "good"),
+        "stale": Label(_l("Overdue"), "bad"),
+        "captured": Label(_l("Charged"), "good"),
+        "void": Label(_l("Cancelled")),
+        "auto_ended": Label(_l("Closed by itself"), "warn"),
+        "refused": Label(_l("Refused"), "bad"),
+    },
+    "verdict": {
+        "matched": Label(_l("Verified"), "good"),
+        "matched_split": Label(_l("Verified, several runs"), "good"),
+        "matched_shared": Label(_l("Verified, shared run"), "good"),
+        "over_charged": Label(_l("Charged longer than used"), "bad"),
+        "under_charged": Label(_l("Used longer than charged"), "warn"),
+        "phantom": Label(_l("Charged, nothing ran"), "bad"),
+        "no_evidence": Label(_l("Box was silent"), "unknown"),
+        "box_suspect": Label(_l("Box readings doubtful"), "unknown"),
+        "provisional": Label(_l("Waiting for the box"), "warn"),
+        "exempt": Label(_l("Not metered")),
+        "waiting": Label(_l("Not yet reconciled")),
+    },
+    "decision": {
+        "granted": Label(_l("Granted"), "good"),
+        "zero": Label(_l("Nothing granted")),
+        "clawed_back": Label(_l("Taken back"), "bad"),
+    },
+    "card": {
+        "issued": Label(_l("In use"), "good"),
+        "lost": Label(_l("Reported lost"), "bad"),
+        "blocked": Label(_l("Blocked"), "bad"),
+        "replaced": Label(_l("Replaced")),
+    },
+    "account": {
+        "active": Label(_l("Active"), "good"),
+        "frozen": Label(_l("Frozen"), "bad"),
+        "closed": Label(_l("Closed")),
+    },
+    "top_up": {
+        "awaiting_approval": Label(_l("Waiting for approval"), "warn"),
+        "awaiting_payment": Label(_l("Waiting for payment"), "warn"),
+        "credited": Label(_l("Credited"), "good"),
+        "rejected": Label(_l("Rejected"), "bad"),
+        "expired": Label(_l("Expired")),
+        "failed": Label(_l("Failed"), "bad"),
+    },
+    "method": {
+        "cash": Label(_l("Cash")),
+        "bank_transfer": Label(_l("Bank transfer")),
+        "online": Label(_l("Online")),
+    },
+    "customer_class": {
+        "own_unit": Label(_l("Own unit")),
+        "academic": Label(_l("Universities and institutes")),
+        "company": Label(_l("Companies")),
+        "outside_region": Label(_l("Outside the region")),
+        "all": Label(_l("Everyone")),
+    },
+    "project_level": {
+        "none": Label(_l("no project")),
+        "enterprise": Label(_l("enterprise R&D project")),
+        "municipal": Label(_l("municipal project")),
+        "national": Label(_l("national project")),
+    },
+    "purse": {
+        "subsidy": Label(_l("Subsidy balance")),
+        "principal": Label(_l("Principal")),
+    },
+    "quality": {
+        "good": Label(_l("complete")),
+        "inferred": Label(_l("a gap filled from the energy counter")),
+        "gaps": Label(_l("with gaps")),
+        "clock": Label(_l("box clock was off")),
+        "cut": Label(_l("cut off by silence")),
+    },
+    "terminal": {
+        "pending": Label(_l("Waiting for enrolment"), "warn"),
+        "enrolled": Label(_l("Enrolled"), "good"),
+        "revoked": Label(_l("Revoked"), "bad"),
+    },
+    "flag": {
+        "lower_bound": Label(_l("end not reported, charged at least this"), "warn"),
+        "auto_ended": Label(_l("closed by itself at the end of its hold"), "warn"),
+        "over_hold": Label(_l("more than was reserved"), "warn"),
+    },
+}
+
+
+def find(value: StrEnum | str | None, kind: str) -> Label:
+    """Give the label of a value; a value without one (newer than this page) is shown as it is."""
+    text = "" if value is None else str(value)
+    return LABELS[kind].get(text) or Label(_l("%(text)s", text=text.replace("_", " ")))
