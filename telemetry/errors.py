@@ -28,6 +28,7 @@ class DeadReason(StrEnum):
     FIELD_MISSING = "field_missing", "A field is missing."
     FIELD_WRONG = "field_wrong", "A field has the wrong type."
     OUT_OF_RANGE = "out_of_range", "A field is outside of what can be."
+    STORAGE_REFUSED = "storage_refused", "The database refuses this message, also when it comes alone."
     SEQUENCE_REUSED = "sequence_reused", "Another message with this boot and sequence number is already stored."
 
 

@@ -143,6 +143,7 @@ class ClockOffset(Base):
     # Least of (receipt - device time) over live synced messages: how far the clock is behind ours; below 0, ahead.
     offset_s: Mapped[float | None]
     unsynced: Mapped[bool]  # at least one message came before the box knew the time
+    shifted: Mapped[bool] = mapped_column(server_default=text("false"))  # laid in time by uptime, against its clock
 
 
 class DirtyRange(Base):

@@ -130,6 +130,7 @@ def _create_messages() -> None:
         sa.Column("booted_at_buffered", sa.DateTime(timezone=True), nullable=False),
         sa.Column("offset_s", sa.Double(), nullable=True),
         sa.Column("unsynced", sa.Boolean(), nullable=False),
+        sa.Column("shifted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_clock_offset_box"),
         sa.PrimaryKeyConstraint("box", "boot", name="pk_clock_offset"),
         schema="telemetry",

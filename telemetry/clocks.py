@@ -1,0 +1,47 @@
+"""Lays messages in time: by the box's clock where it can be trusted, else by its uptime.
+
+The uptime never jumps; what it lacks is the moment of switching on, and that is never later than (receipt - uptime).
+So the least of these over a boot is the best estimate, and it does not depend on the order of arrival.
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+OFFSET_S_MAX = 120
+# One late message does not prove that a clock is behind, it may have waited at the broker; the least of several does.
+LIVE_MESSAGES_MIN = 5
+
+_JUDGE = text("""
+SELECT box, boot, coalesce(booted_at, booted_at_buffered) AS booted_at, trusted, trusted = shifted AS turned
+FROM telemetry.clock_offset, LATERAL (SELECT coalesce(
+    offset_s >= -:offset_s_max AND (offset_s <= :offset_s_max OR live_messages < :live_messages_min), true
+) AS trusted) AS judged
+WHERE box = ANY(:boxes) AND (unsynced OR shifted OR NOT trusted) ORDER BY box, boot""")
+
+_RETIME = text("""
+WITH placed AS (
+    SELECT boot, seq, started_at AS was_at, ended_at - started_at AS span,
+           CASE WHEN :trusted AND synced AND device_at IS NOT NULL THEN device_at
+                ELSE :booted_at + uptime_ms * interval '1 ms' END AS at
+    FROM telemetry.message WHERE box = :box AND boot = :boot
+), moved AS (
+    UPDATE telemetry.message m SET started_at = p.at, ended_at = p.at + p.span
+    FROM placed p WHERE m.box = :box AND m.boot = p.boot AND m.seq = p.seq AND p.was_at <> p.at
+    RETURNING m.channel, least(p.was_at, p.at) AS from_at, greatest(p.was_at, p.at) + p.span AS until_at
+)
+INSERT INTO telemetry.dirty_range (box, channel, from_at, until_at)
+SELECT :box, channel, min(from_at), max(until_at) FROM moved GROUP BY channel""")
+
+_REMEMBER = text("UPDATE telemetry.clock_offset SET shifted = NOT shifted WHERE box = :box AND boot = :boot")
+
+
+def retime(session: Session, *, boxes: Collection[str]) -> None:
+    """Bring the messages of boots with a doubtful clock to where they belong, and mark what that changes as dirty."""
+    limits = {"offset_s_max": OFFSET_S_MAX, "live_messages_min": LIVE_MESSAGES_MIN}
+    for row in session.execute(_JUDGE, {"boxes": sorted(boxes), **limits}).all():
+        boot = {"box": row.box, "boot": row.boot}
+        session.execute(_RETIME, {**boot, "booted_at": row.booted_at, "trusted": row.trusted})
+        if row.turned:
+            session.execute(_REMEMBER, boot)
