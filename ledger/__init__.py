@@ -1,10 +1,12 @@
 """Double entry: accounts, two-phase transfers, journals. Knows SQL and nothing of cards, people or HTTP."""
 
 from ledger.accounts import balances, create_accounts, lock_balances, lookup_accounts
+from ledger.audit import Finding, audit
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus
 from ledger.holds import expire_pending, pending_transfers
 from ledger.journals import post_journal, reverse_journal
 from ledger.posting import create_transfers, lookup_transfers
+from ledger.statements import Page, StatementLine, account_lines, balance_at
 from ledger.values import (
     AMOUNT_MAX_FEN,
     CNY,
@@ -31,15 +33,21 @@ __all__ = [
     "Balances",
     "CreateAccountStatus",
     "CreateTransferStatus",
+    "Finding",
     "JournalResult",
     "JournalStatus",
     "NewAccount",
     "NewJournal",
     "NewTransfer",
+    "Page",
     "PendingState",
+    "StatementLine",
     "Transfer",
     "TransferFlag",
     "TransferResult",
+    "account_lines",
+    "audit",
+    "balance_at",
     "balances",
     "create_accounts",
     "create_transfers",

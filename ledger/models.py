@@ -17,6 +17,9 @@ NAMING = {
 }
 
 
+OPEN_AND_DATED = text("state = 'open' AND expires_at IS NOT NULL")
+
+
 class Base(DeclarativeBase):
     """Every table of the ledger, in the schema `ledger`."""
 
@@ -120,9 +123,12 @@ class FailedTransfer(Base):
 
 class PendingTransfer(Base):
     __tablename__ = "pending_transfers"
-    __table_args__ = tuple(
-        Index(None, *columns, postgresql_where=text("state = 'open' AND expires_at IS NOT NULL"))
-        for columns in (("debit_account_id", "expires_at"), ("credit_account_id", "expires_at"), ("expires_at",))
+    __table_args__ = (
+        Index(None, "debit_account_id", "expires_at", postgresql_where=OPEN_AND_DATED),
+        Index(None, "credit_account_id", "expires_at", postgresql_where=OPEN_AND_DATED),
+        Index(None, "debit_account_id", "ended_at", postgresql_where=text("state = 'expired'")),
+        Index(None, "credit_account_id", "ended_at", postgresql_where=text("state = 'expired'")),
+        Index(None, "expires_at", postgresql_where=OPEN_AND_DATED),
     )
 
     id: Mapped[UUID] = mapped_column(ForeignKey("ledger.transfers.id"), primary_key=True)

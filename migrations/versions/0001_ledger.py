@@ -127,6 +127,10 @@ CREATE INDEX ix_pending_transfers_debit_account_id_expires_at
     ON ledger.pending_transfers (debit_account_id, expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
 CREATE INDEX ix_pending_transfers_credit_account_id_expires_at
     ON ledger.pending_transfers (credit_account_id, expires_at) WHERE state = 'open' AND expires_at IS NOT NULL;
+CREATE INDEX ix_pending_transfers_debit_account_id_ended_at
+    ON ledger.pending_transfers (debit_account_id, ended_at) WHERE state = 'expired';
+CREATE INDEX ix_pending_transfers_credit_account_id_ended_at
+    ON ledger.pending_transfers (credit_account_id, ended_at) WHERE state = 'expired';
 CREATE INDEX ix_pending_transfers_expires_at
     ON ledger.pending_transfers (expires_at) WHERE state = 'open' AND expires_at IS NOT NULL
 """
