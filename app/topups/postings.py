@@ -1,0 +1,99 @@
+"""The postings of money coming in; each line is one row of the table of postings in docs/explanation/topups.md."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid5
+
+import structlog
+from sqlalchemy.orm import Session
+
+import ledger
+from app.books import NAMESPACE, Book, BookRole, TransferCode
+from app.cards.service import account_balances
+from app.topups.models import TopUpMethod
+
+CASH = Book(BookRole.CASH)
+CLIENT_BANK = Book(BookRole.CLIENT_BANK)
+PSP_CLEARING = Book(BookRole.PSP_CLEARING)
+UNIDENTIFIED = Book(BookRole.UNIDENTIFIED)
+
+log = structlog.get_logger(__name__)
+
+
+class PostingError(Exception):
+    """The ledger refused a posting that can only fail by a mistake of ours; nothing of it was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voucher:
+    """What an accountant reads on the journal; `key` makes posting it twice the same as once."""
+
+    key: str
+    reference: str
+    text: str
+    actor: str
+    value_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    debit: Book
+    credit: Book
+    code: TransferCode
+    flags: ledger.TransferFlag = ledger.TransferFlag.NONE
+
+
+def credit_account(
+    session: Session, voucher: Voucher, *, account_id: int, amount_fen: int, method: TopUpMethod
+) -> None:
+    """Post received money to the principal of a card account, then repay its debt from it as far as it goes.
+
+    Raises PostingError.
+    """
+    principal = Book(BookRole.PRINCIPAL, account_id)
+    lines = {
+        TopUpMethod.CASH: (_Line(CASH, principal, TransferCode.TOP_UP),),
+        TopUpMethod.BANK_TRANSFER: (
+            _Line(CLIENT_BANK, UNIDENTIFIED, TransferCode.RECEIPT_SEEN),
+            _Line(UNIDENTIFIED, principal, TransferCode.TOP_UP),
+        ),
+        TopUpMethod.ONLINE: (_Line(PSP_CLEARING, principal, TransferCode.TOP_UP),),
+    }[method]
+    if account_balances(session, [account_id])[account_id].debt_fen > 0:
+        # The ledger cuts it to what is owed at that moment, also if somebody else repays in between.
+        debt = Book(BookRole.CUSTOMER_DEBT, account_id)
+        lines += (_Line(principal, debt, TransferCode.DEBT_REPAID, ledger.TransferFlag.BALANCING_CREDIT),)
+    _post(session, voucher, kind=f"top_up_{method}", lines=lines, amount_fen=amount_fen)
+
+
+def set_aside(session: Session, voucher: Voucher, *, amount_fen: int) -> None:
+    """Post an online payment that fits no top-up to the unidentified receipts. Raises PostingError."""
+    line = _Line(PSP_CLEARING, UNIDENTIFIED, TransferCode.RECEIPT_UNIDENTIFIED)
+    _post(session, voucher, kind="unidentified_receipt", lines=(line,), amount_fen=amount_fen)
+
+
+def _post(session: Session, voucher: Voucher, *, kind: str, lines: tuple[_Line, ...], amount_fen: int) -> None:
+    journal = ledger.NewJournal(
+        id=uuid5(NAMESPACE, f"journal:{voucher.key}"),
+        kind=kind,
+        reference=voucher.reference,
+        text=voucher.text,
+        actor=voucher.actor,
+        idempotency_key=voucher.key,
+        value_at=voucher.value_at,
+        transfers=tuple(
+            ledger.NewTransfer(
+                id=uuid5(NAMESPACE, f"{voucher.key}:{line.code.name}"),
+                debit_account_id=line.debit.id,
+                credit_account_id=line.credit.id,
+                amount_fen=amount_fen,
+                code=line.code,
+                flags=line.flags,
+            )
+            for line in lines
+        ),
+    )
+    result = ledger.post_journal(session, journal)
+    if not result.ok:
+        log.error("posting_refused", key=voucher.key, status=result.status, failed=result.failed)
+        raise PostingError(f"{voucher.key}: {result.failed or result.status}")
