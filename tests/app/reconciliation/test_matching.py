@@ -55,7 +55,7 @@ def reconcile(
 
 
 def verdicts(outcome: Outcome) -> list[str]:
-    return [decision.verdict.value for decision in (*outcome.charges, *outcome.runs)]
+    return [charge.verdict.value for charge in outcome.charges] + [run.verdict.value for run in outcome.runs]
 
 
 def test_a_charge_with_one_run_inside_is_matched() -> None:

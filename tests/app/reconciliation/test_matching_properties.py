@@ -33,7 +33,7 @@ def cases(draw: st.DrawFn) -> Case:
             power_on_s=span.start_s - draw(st.integers(0, 900)),
             start_s=span.start_s,
             end_s=span.end_s,
-            power_off_s=draw(st.none() | st.integers(0, 900).map(lambda after_s, span=span: span.end_s + after_s)),
+            power_off_s=draw(st.none() | st.integers(0, 900).map(span.end_s.__add__)),
             running_s=seconds([span]),
             quality=draw(qualities),
             final=draw(st.booleans()),
