@@ -80,6 +80,7 @@ class DocumentedApi(flask_smorest.Api):  # type: ignore[misc] # flask-smorest sh
     """The JSON doors in one OpenAPI document, their refusals in the shape of all refusals."""
 
     ERROR_SCHEMA = problems.ProblemSchema
+    DEFAULT_RESPONSE_CONTENT_TYPE: str = "application/json"
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Answer an HTTP error as a program or a person needs it; flask-smorest itself knows JSON only."""
@@ -87,7 +88,7 @@ class DocumentedApi(flask_smorest.Api):  # type: ignore[misc] # flask-smorest sh
 
     def _register_responses(self) -> None:
         """Document refusals under their own content type; flask-smorest takes that of ordinary answers."""
-        normal: str = self.DEFAULT_RESPONSE_CONTENT_TYPE
+        normal = self.DEFAULT_RESPONSE_CONTENT_TYPE
         self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE
         super()._register_responses()
         self.DEFAULT_RESPONSE_CONTENT_TYPE = normal
