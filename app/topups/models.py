@@ -172,3 +172,14 @@ class PspPayment(Base):
     received_at: Mapped[datetime] = mapped_column(Moment)
 
     top_up: Mapped[TopUp | None] = relationship()
+
+
+class PspPoll(Base):
+    """One row: up to when we have asked the payment service for its events, whatever it delivered by itself."""
+
+    __tablename__ = "psp_poll"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    polled_until: Mapped[datetime] = mapped_column(Moment)
+    """In the payment service's time, which is real time."""

@@ -3,7 +3,9 @@
 Each message posts only the fact it names, under a key of that fact; see docs/explanation/topups.md.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import structlog
 from sqlalchemy import func, select
@@ -19,6 +21,7 @@ from app.topups.models import (
     PaymentProblem,
     PspEvent,
     PspPayment,
+    PspPoll,
     TopUp,
     TopUpEvent,
     TopUpMethod,
@@ -54,6 +57,29 @@ def remember_failure(session: Session, event: Event, *, reason: str, at: datetim
     row = _event_row(session, event, at=at)
     if row.status not in FINAL:
         row.status, row.reason = EventStatus.FAILED, reason[:REASON_LENGTH_MAX]
+
+
+def open_events(session: Session, *, limit: int) -> list[dict[str, Any]]:
+    """Give the messages that were seen but could not be applied, oldest first."""
+    wanted = select(PspEvent.payload).where(PspEvent.status.in_((EventStatus.RECEIVED, EventStatus.FAILED)))
+    return list(session.scalars(wanted.order_by(PspEvent.received_at).limit(limit)))
+
+
+def known_events(session: Session, *, ids: Iterable[str]) -> set[str]:
+    """Give those of the ids whose events need nothing more."""
+    wanted = select(PspEvent.id).where(PspEvent.id.in_(list(ids)), PspEvent.status.in_(FINAL))
+    return set(session.scalars(wanted))
+
+
+def polled_until(session: Session) -> datetime | None:
+    """Give the moment up to which the list of events was read to its end, in real time."""
+    return session.scalar(select(PspPoll.polled_until))
+
+
+def remember_poll(session: Session, *, polled_until: datetime) -> None:
+    """Write down that the list of events was read up to this moment."""
+    row = insert(PspPoll).values(id=1, polled_until=polled_until)
+    session.execute(row.on_conflict_do_update(index_elements=[PspPoll.id], set_={"polled_until": polled_until}))
 
 
 def apply_fact(session: Session, fact: Fact, *, livemode: bool, at: datetime) -> None:

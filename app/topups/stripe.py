@@ -1,8 +1,10 @@
 """The Stripe HTTP API, as far as top-ups use it: form-encoded requests in, our own words out."""
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import requests
 import structlog
@@ -20,9 +22,10 @@ from app.topups.gateway import (
 
 CURRENCY = "cny"
 EVENTS_PER_PAGE = 100
-PAGES_MAX = 200
+PAGES_MAX = 10_000
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 REASON_LENGTH_MAX = 200
+INTEGER_MAX = 2**53 - 1
 FORM = "application/x-www-form-urlencoded"
 EXPAND_PAYMENT = {"expand[0]": "payment_intent"}
 # These answers are not about our request as such: in use by a twin at this moment, or too many at once.
@@ -43,7 +46,7 @@ class MalformedEventError(ValueError):
 
 
 class Stripe:
-    """The gateway over HTTP; Stripe itself, its stripe-mock, or the fake payment service, by the address in the settings.
+    """The gateway over HTTP: Stripe, its stripe-mock or the fake payment service, by the address in the settings.
 
     No answer, a 5xx and an answer that cannot be read are all *unknown*: Stripe replays what it did under the same key,
     so asking again is safe and believing anything is not.
@@ -67,12 +70,12 @@ class Stripe:
 
     def retrieve_checkout(self, checkout_id: str) -> Checkout:
         """Look at a payment page as it stands."""
-        return checkout_of(self._get(f"/v1/checkout/sessions/{checkout_id}", query=EXPAND_PAYMENT))
+        return checkout_of(self._get(f"/v1/checkout/sessions/{quote(checkout_id, safe='')}", query=EXPAND_PAYMENT))
 
     def expire_checkout(self, checkout_id: str) -> Checkout:
         """Close a payment page; refused if it is paid or closed already."""
-        key = f"expire:{checkout_id}"
-        return checkout_of(self._post(f"/v1/checkout/sessions/{checkout_id}/expire", form={}, idempotency_key=key))
+        path = f"/v1/checkout/sessions/{quote(checkout_id, safe='')}/expire"
+        return checkout_of(self._post(path, form={}, idempotency_key=f"expire:{checkout_id}"))
 
     def events_since(self, moment: datetime) -> Iterator[Event]:
         """Give the events about top-ups created at or after a moment, newest first."""
@@ -89,8 +92,8 @@ class Stripe:
             yield from self._readable(rows)
             if page.get("has_more") is not True or not rows:
                 return
-            query["starting_after"] = str(rows[-1].get("id"))
-        log.warning("events_left_unread", pages=PAGES_MAX)
+            query["starting_after"] = str(rows[-1].get("id") if isinstance(rows[-1], dict) else None)
+        raise GatewayUnknownError("the list of events has no end")
 
     def _readable(self, rows: list[Any]) -> Iterator[Event]:
         for row in rows:
@@ -105,7 +108,9 @@ class Stripe:
     def _get(self, path: str, *, query: Mapping[str, str]) -> dict[str, Any]:
         return self._call("GET", path, params=query)
 
-    def _call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **content: Any) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> dict[str, Any]:
         try:
             answer = requests.request(
                 method,
@@ -188,6 +193,8 @@ def event_of(payload: Any) -> Event:
         created_at = datetime.fromtimestamp(created, UTC)
     except (OverflowError, OSError, ValueError) as error:
         raise MalformedEventError("created is no moment") from error
+    if not _is_storable(payload):
+        raise MalformedEventError("holds characters that no database keeps")
     data = payload.get("data")
     thing = data.get("object") if isinstance(data, dict) else None
     return Event(
@@ -243,13 +250,27 @@ def _top_up_number(thing: Mapping[str, Any]) -> str | None:
     return _text(metadata.get("topup_no")) if isinstance(metadata, dict) else None
 
 
+def _is_storable(value: object) -> bool:
+    """Say whether all text in it can be kept: PostgreSQL takes neither NUL nor half a surrogate pair."""
+    match value:
+        case str():
+            return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+        case dict():
+            return all(_is_storable(key) and _is_storable(item) for key, item in value.items())
+        case list():
+            return all(_is_storable(item) for item in value)
+        case float():
+            return math.isfinite(value)
+    return True
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
 def _fen(value: object) -> int | None:
-    """Take an integer only: True is one to Python, and 100.0 is a mistake."""
-    return value if type(value) is int else None
+    """Take an integer only, and one that JSON keeps exact: True is one to Python, and 100.0 is a mistake."""
+    return value if type(value) is int and abs(value) <= INTEGER_MAX else None
 
 
 def _reason(body: Mapping[str, Any]) -> str:

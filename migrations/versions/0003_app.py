@@ -110,6 +110,14 @@ def _tables() -> None:
         postgresql_where=sa.text("status IN ('received', 'failed')"),
     )
     op.create_table(
+        "psp_poll",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("polled_until", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_psp_poll_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_psp_poll")),
+        schema="app",
+    )
+    op.create_table(
         "server_key",
         sa.Column("key_id", sa.String(), nullable=False),
         sa.Column("public_key", sa.LargeBinary(), nullable=False),
