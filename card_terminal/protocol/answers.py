@@ -21,7 +21,7 @@ from card_terminal.protocol.fields import (
     Token,
 )
 from card_terminal.protocol.refusals import Bilingual, RefusalCode, refusal
-from card_terminal.protocol.shapes import AtMost, Between, MessageError, parse, to_dict
+from card_terminal.protocol.shapes import AtMost, Between, MessageError, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, sign, verify
 
 
@@ -197,7 +197,7 @@ class EventsAnswer:
 class RefusalAnswer:
     """A refusal as it travels: with its texts, so that an old terminal can show a reason it has never heard of."""
 
-    code: Name
+    code: Annotated[str, Text(40, 1, r"[A-Z_]+")]
     number: Count
     message: Words
     advice: Words

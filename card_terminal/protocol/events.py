@@ -8,8 +8,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from card_terminal.protocol.fields import Count, DurationMs, EpochMs, Name, Sha256, ShortText
-from card_terminal.protocol.refusals import RefusalCode
-from card_terminal.protocol.shapes import Between, parse, to_dict
+from card_terminal.protocol.shapes import Between, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, sign, verify
 
 EVENTS_PER_REQUEST_MAX = 50
@@ -87,10 +86,10 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardRefused:
-    """A card was turned away, by the server or by the terminal itself."""
+    """A card was turned away, by the server or by the terminal itself; the code may be newer than this program."""
 
     KIND: ClassVar = EventKind.CARD_REFUSED
-    code: RefusalCode
+    code: Annotated[str, Text(40, 1, r"[A-Z_]+")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

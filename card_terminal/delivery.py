@@ -1,0 +1,114 @@
+"""Brings the journal to the server, in order, until all of it is acknowledged, and keeps in touch every minute."""
+
+import threading
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+
+from card_terminal import APP_VERSION
+from card_terminal.client import Answered, Client, Refused, ServerTime
+from card_terminal.configuration import Configuration
+from card_terminal.journal import Journal
+from card_terminal.protocol import (
+    EVENTS_PER_REQUEST_MAX,
+    Config,
+    ConfigAnswer,
+    EventsAnswer,
+    Hello,
+    HelloAnswer,
+    ProtocolError,
+    ReaderState,
+    RefusalAnswer,
+    SessionState,
+)
+
+_log = structlog.get_logger(__name__)
+
+_OVER = {SessionState.ENDED, SessionState.REVERSED}
+
+
+class Delivery:
+    """May be called from any thread; two calls never overlap, so events never overtake each other."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        client: Client,
+        server_time: ServerTime,
+        configuration: Configuration,
+        on_session_over: Callable[[UUID], None],
+    ) -> None:
+        self._journal = journal
+        self._client = client
+        self._server_time = server_time
+        self._configuration = configuration
+        self._on_session_over = on_session_over
+        self._lock = threading.Lock()
+        self.is_online = False
+        self.last_refusal: RefusalAnswer | None = None
+
+    def deliver(self) -> bool:
+        """Send what is owed; true when nothing is owed any more."""
+        with self._lock:
+            while messages := self._journal.unsent(limit=EVENTS_PER_REQUEST_MAX):
+                before = self._journal.acked_seq()
+                if not self._deliver_batch(messages) or self._journal.acked_seq() <= before:
+                    return False
+            return True
+
+    def _deliver_batch(self, messages: list[str]) -> bool:
+        answer = self._client.deliver(messages)
+        self.is_online = answer is not None
+        if isinstance(answer, EventsAnswer):
+            self._journal.acknowledge(answer)
+            self.last_refusal = None
+            return True
+        if answer is not None:
+            self.last_refusal = answer
+            _log.warning("events_refused", code=answer.code, count=len(messages))
+        return False
+
+    def say_hello(self, *, reader: ReaderState) -> bool:
+        """Tell the server how we are, and learn its time and what it has; true when it answered."""
+        session = self._journal.session()
+        with self._lock:
+            hello = Hello(
+                app_version=APP_VERSION,
+                boot=self._journal.boot,
+                last_seq=self._journal.last_seq(),
+                unsent=self._journal.unsent_count(),
+                reader=reader,
+                config_version=self._configuration.version,
+                session_id=session.session_id if session else None,
+            )
+            outcome = self._client.ask(hello, HelloAnswer, tries=1)
+            self.is_online = isinstance(outcome, Answered | Refused)
+            if not isinstance(outcome, Answered):
+                self.last_refusal = outcome.refusal if isinstance(outcome, Refused) else self.last_refusal
+                return False
+            self._learn(outcome.answer)
+        if session is not None and outcome.answer.session_state in _OVER:
+            self._on_session_over(session.session_id)
+        return True
+
+    def _learn(self, answer: HelloAnswer) -> None:
+        self.last_refusal = None
+        self._server_time.learn(answer.server_time)
+        if answer.acked_seq > self._journal.last_seq():
+            # The disk was put back to an earlier day. Numbers would be used twice, so nothing is sent any more.
+            _log.error("journal_older_than_server", last_seq=self._journal.last_seq(), acked_seq=answer.acked_seq)
+        elif answer.acked_seq != self._journal.acked_seq():
+            self._journal.rewind(answer.acked_seq)
+        if answer.config_version > self._configuration.version:
+            self._fetch_configuration()
+
+    def _fetch_configuration(self) -> None:
+        outcome = self._client.ask(Config(have_version=self._configuration.version), ConfigAnswer, tries=1)
+        if not isinstance(outcome, Answered):
+            return
+        try:
+            self._configuration.offer(outcome.answer.config)
+        except ProtocolError as error:
+            _log.error("configuration_refused", reason=str(error))

@@ -1,0 +1,1 @@
+"""The page at the instrument, served on loopback by the terminal's own process."""

@@ -1,0 +1,33 @@
+"""What a reader gives: the card as it is shown to the server, and what this terminal recognises it by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from card_terminal.protocol import CardShown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One tap. `identity` is the UID that the reader saw, or a typed number; it never leaves the terminal.
+
+    `pin` and `minutes` are what a person without hands would enter next: simulated readers bring them along.
+    """
+
+    card: CardShown
+    identity: str
+    pin: str | None = field(default=None, repr=False)
+    minutes: int | None = None
+
+
+ReadingSink: TypeAlias = Callable[[Reading], None]
+
+
+class Reader(Protocol):
+    """A source of taps."""
+
+    def start(self, sink: ReadingSink) -> None:
+        """Give every reading to `sink` from now on, from any thread."""
+
+    def stop(self) -> None:
+        """Give no more readings."""

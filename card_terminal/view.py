@@ -1,0 +1,121 @@
+"""The screen in words and numbers, as JSON: for the kiosk page, and for programs that drive a simulated terminal."""
+
+from typing import Any
+
+from card_terminal.clock import Clock
+from card_terminal.configuration import Configuration
+from card_terminal.delivery import Delivery
+from card_terminal.identity import Identity
+from card_terminal.journal import Journal
+from card_terminal.protocol import Bilingual, EventKind, Words, whole_seconds
+from card_terminal.screen import Candidate, Notice, Receipt, Screen
+from card_terminal.session import RunningSession
+
+
+class Viewer:
+    """Gives the present view; may be called from any thread."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        journal: Journal,
+        configuration: Configuration,
+        delivery: Delivery,
+        identity: Identity,
+    ) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._configuration = configuration
+        self._delivery = delivery
+        self._identity = identity
+
+    def view(self, screen: Screen) -> dict[str, Any]:
+        """Give everything that a page needs to show `screen`. Money in fen, durations in whole seconds."""
+        now_ms = self._clock.mono_ms()
+        config = self._configuration.current
+        left_ms = None if screen.until_mono_ms is None else max(0, screen.until_mono_ms - now_ms)
+        return {
+            "state": str(screen.state),
+            "countdown_s": None if left_ms is None else whole_seconds(left_ms + 999),
+            "session": screen.session and self._session(screen.session, now_ms=now_ms),
+            "candidate": screen.candidate and _candidate(screen.candidate),
+            "refusal": screen.notice and _notice(screen.notice),
+            "receipt": screen.receipt and self._receipt(screen.receipt),
+            "queue": self._journal.unsent_count(),
+            "online": self._delivery.is_online,
+            "trouble": self._trouble(),
+            "instrument": _words(config.instrument),
+            "unit": _words(config.unit),
+            "price": _words(config.price),
+            "help_phone": config.help_phone,
+            "device_id": self._identity.device_id,
+            "fingerprint": self._identity.fingerprint,
+            "clock_ms": self._clock.wall_ms(),
+        }
+
+    def _session(self, session: RunningSession, *, now_ms: int) -> dict[str, Any]:
+        cost_fen = session.cost_fen(now_ms)
+        if cost_fen is None:
+            metered = self._journal.result_of(EventKind.METER, session.session_id)
+            cost_fen = metered.amount_fen if metered else None
+        return {
+            "session_id": str(session.session_id),
+            "card": session.card,
+            "name": session.name_masked,
+            "elapsed_s": whole_seconds(session.elapsed_ms(now_ms)),
+            "remaining_s": whole_seconds(session.remaining_ms(now_ms)),
+            "minutes_total": session.minutes_total,
+            "held_fen": session.held_fen,
+            "available_fen": session.available_fen,
+            "cost_fen": cost_fen,
+            "tariff": _words(session.tariff.text),
+            "nearly_spent": session.is_nearly_spent(now_ms),
+            "lower_bound": session.lower_bound,
+        }
+
+    def _receipt(self, receipt: Receipt) -> dict[str, Any]:
+        result = self._journal.result_of(EventKind.ENDED, receipt.session_id)
+        return {
+            "session_id": str(receipt.session_id),
+            "card": receipt.card,
+            "name": receipt.name_masked,
+            "elapsed_s": whole_seconds(receipt.elapsed_ms),
+            "lower_bound": receipt.lower_bound,
+            "by_limit": receipt.by_limit,
+            "estimate_fen": receipt.estimate_fen,
+            "status": result and str(result.status),
+            "amount_fen": result and result.amount_fen,
+            "balance_fen": result and result.balance_fen,
+            "receipt": result and result.receipt,
+        }
+
+    def _trouble(self) -> dict[str, Any] | None:
+        refusal = self._delivery.last_refusal
+        if refusal is None:
+            return None
+        return {"code": refusal.code, "number": refusal.number, "message": _words(refusal.message)}
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    answer = candidate.answer
+    return {
+        "card": answer.card,
+        "name": answer.name_masked,
+        "minutes": candidate.minutes,
+        "available_fen": answer.available_fen,
+        "price": _words(answer.price),
+    }
+
+
+def _notice(notice: Notice) -> dict[str, Any]:
+    return {
+        "code": notice.code,
+        "number": notice.number,
+        "message": _words(notice.message),
+        "advice": _words(notice.advice),
+    }
+
+
+def _words(text: Words | Bilingual) -> dict[str, str]:
+    return {"zh": text.zh, "en": text.en}
