@@ -1,25 +1,18 @@
 """Enrolment, revocation and calibration of boxes."""
 
-import re
-import zlib
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from telemetry.errors import Refusal, TelemetryRefused
-from telemetry.models import CHANNELS_MAX, SHARDS, Box, CalibrationVersion, DirtyRange
+from telemetry.messages import CODE, shard_of
+from telemetry.models import CHANNELS_MAX, Box, CalibrationVersion, DirtyRange
 from telemetry.states import Calibration, Dated
 from telemetry.times import to_ms
 
-CODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 # "Until the newest": later than any reading, and still a moment that every driver can carry.
 FAR_FUTURE = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
-
-
-def shard_of(code: str) -> int:
-    """Give the shard a box is enrolled in: the same for the same code on every machine."""
-    return zlib.crc32(code.encode()) % SHARDS
 
 
 def enrol(session: Session, *, code: str, channels: int = 1, at: datetime) -> Box:

@@ -27,8 +27,7 @@ from sqlalchemy.orm import Session
 
 from telemetry.errors import DeadReason
 from telemetry.ingest import Acknowledgement, Arrival, bury, store
-from telemetry.messages import ROOT, UPLINK_KINDS, encode_ack
-from telemetry.models import SHARDS
+from telemetry.messages import ROOT, SHARDS, UPLINK_KINDS, encode_ack
 
 BATCH_MAX = 1000
 FLUSH_S = 0.2
@@ -36,6 +35,7 @@ ACK_INTERVAL_S = 1.0  # of our own acknowledgement, per box
 QUEUE_MAX = 20_000  # more than any broker's window; beyond it the network thread waits, and so does the broker
 RETRY_PAUSE_S = 0.5
 KEEPALIVE_S = 30
+SILENCE_S = 60.0  # a broker that lost our session stays connected and says nothing: then subscribe again
 
 # COPY goes through the driver itself, whose errors SQLAlchemy does not wrap.
 _CONTENT_ERRORS = (
@@ -83,6 +83,7 @@ class Consumer:
         self._shards = tuple(shards)
         self._queue: queue.Queue[_Delivery] = queue.Queue(QUEUE_MAX)
         self._connection = 0
+        self._heard_s = time.monotonic()
         self._to_tell: dict[str, dict[int, Acknowledgement]] = {}
         self._told_at: dict[str, float] = {}
         self._client = Client(
@@ -109,19 +110,20 @@ class Consumer:
                 batch = self._next_batch()
                 if batch and self._store(batch, stop):
                     self._acknowledge(batch)
+                self._guard_against_silence(heard=bool(batch))
                 self._tell_boxes()
         finally:
             self._client.disconnect()
             self._client.loop_stop()
 
     def _on_connect(
-        self, client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+        self, _client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if reason.is_failure:
             log.error("broker_refused", reason=str(reason))
             return
         self._connection += 1
-        client.subscribe([(topic, 1) for topic in self._subscriptions()])
+        self._subscribe()
         log.info("broker_connected", shards=len(self._shards))
 
     def _on_disconnect(
@@ -134,6 +136,16 @@ class Consumer:
         topic = message._topic.decode(errors="replace")  # noqa: SLF001 - the property raises on what is not UTF-8
         arrival = Arrival(topic=topic, payload=bytes(message.payload), received_at=self._now(), retained=message.retain)
         self._queue.put(_Delivery(arrival, self._connection, message.mid, message.qos))
+
+    def _subscribe(self) -> None:
+        self._client.subscribe([(topic, 1) for topic in self._subscriptions()])
+
+    def _guard_against_silence(self, *, heard: bool) -> None:
+        if heard or not self._client.is_connected():
+            self._heard_s = time.monotonic()
+        elif time.monotonic() - self._heard_s > SILENCE_S:
+            self._heard_s = time.monotonic()
+            self._subscribe()
 
     def _subscriptions(self) -> Iterator[str]:
         shards = ("+",) if len(self._shards) == SHARDS else tuple(f"{shard:02d}" for shard in self._shards)

@@ -14,9 +14,8 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from telemetry.boxes import CODE
 from telemetry.errors import DeadReason, MessageRefused
-from telemetry.messages import Birth, Heartbeat, Measured, Presence, Topic, Uplink, parse, parse_topic
+from telemetry.messages import CODE, Birth, Heartbeat, Measured, Presence, Topic, Uplink, parse, parse_topic
 from telemetry.models import Box, DeadLetter, HighWater
 from telemetry.models import Presence as PresenceRow
 from telemetry.times import from_ms

@@ -6,14 +6,17 @@ MessageRefused with a reason of the closed list in `telemetry.errors`, never any
 
 import json
 import math
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from telemetry.errors import DeadReason, MessageRefused
-from telemetry.models import SHARDS
 
 ROOT = "cb/v1"
+SHARDS = 64
+CODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 PAYLOAD_BYTES_MAX = 16 * 1024
 FORMAT_VERSION = 1
 SAMPLES_MAX = 600
@@ -95,6 +98,11 @@ class Presence:
 
 
 Uplink = Measured | Heartbeat | Birth | Presence
+
+
+def shard_of(box: str) -> int:
+    """Give the shard a box belongs to: the same for the same code on every machine, for ever."""
+    return zlib.crc32(box.encode()) % SHARDS
 
 
 def parse_topic(topic: str) -> Topic:

@@ -22,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from telemetry.messages import SHARDS
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -30,7 +32,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-SHARDS = 64
 CHANNELS_MAX = 16
 
 
