@@ -9,6 +9,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+from app.money import split_largest_remainder, yuan
 from app.subsidies.conditions import FactValue
 from app.subsidies.rules import Base, BudgetPolicy, Cap, CapPeriod, CapScope, Kind, Rules, Step, Tier
 
@@ -234,17 +235,12 @@ def _from_fund(rules: Rules, *, facts: Facts, wanted_fen: int, reason: Reason, t
 def share_pro_rata(wants_fen: Mapping[str, int], *, budget_fen: int) -> dict[str, int]:
     """Share a budget in proportion to what each wants, exactly: what rounding leaves goes to the largest remainders.
 
-    Of equal remainders the first key in order gets the fen. Nobody gets more than wanted.
+    Nobody gets more than wanted. Of equal remainders the first key in order gets the fen.
     """
-    total_fen = sum(wants_fen.values())
-    if total_fen <= budget_fen:
+    if sum(wants_fen.values()) <= budget_fen:
         return dict(wants_fen)
-    exact = {key: Fraction(want_fen * budget_fen, total_fen) for key, want_fen in wants_fen.items()}
-    shares_fen = {key: floor_fen(share) for key, share in exact.items()}
-    left_fen = budget_fen - sum(shares_fen.values())
-    for key in sorted(exact, key=lambda key: (shares_fen[key] - exact[key], key))[:left_fen]:
-        shares_fen[key] += 1
-    return shares_fen
+    keys = sorted(wants_fen)
+    return dict(zip(keys, split_largest_remainder(budget_fen, [wants_fen[key] for key in keys]), strict=True))
 
 
 def decide_batch(rules: Rules, claims: Mapping[str, Facts], *, budget_fen: int) -> dict[str, Decision]:
@@ -284,8 +280,3 @@ def _shared(decision: Decision, *, amount_fen: int) -> Decision:
 def floor_fen(amount: Fraction) -> int:
     """Round down to the fen."""
     return amount.numerator // amount.denominator
-
-
-def yuan(amount_fen: int) -> str:
-    """Give an amount as people write it: 1234567 → 12,345.67."""
-    return f"{amount_fen // 100:,}.{amount_fen % 100:02}"

@@ -29,6 +29,13 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_audit_entry_subject"), "audit_entry", ["subject"], unique=False, schema="app")
     op.create_table(
+        "feed_cursor",
+        sa.Column("feed", sa.String(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("feed", name=op.f("pk_feed_cursor")),
+        schema="app",
+    )
+    op.create_table(
         "fund",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
@@ -239,6 +246,30 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_log_in_person_id"), "log_in", ["person_id"], unique=False, schema="app")
     op.create_table(
+        "related_party",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("organisation_id", sa.BigInteger(), nullable=False),
+        sa.Column("other_id", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("recorded_by_id", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.CheckConstraint("organisation_id < other_id", name=op.f("ck_related_party_written_once")),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["app.organisation.id"], name=op.f("fk_related_party_organisation_id")
+        ),
+        sa.ForeignKeyConstraint(["other_id"], ["app.organisation.id"], name=op.f("fk_related_party_other_id")),
+        sa.ForeignKeyConstraint(["recorded_by_id"], ["app.person.id"], name=op.f("fk_related_party_recorded_by_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_related_party")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_related_party_organisation_id_other_id"),
+        "related_party",
+        ["organisation_id", "other_id"],
+        unique=True,
+        schema="app",
+    )
+    op.create_table(
         "instrument",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
@@ -422,6 +453,66 @@ def _tables() -> None:
         postgresql_where=sa.text("valid_to IS NULL"),
     )
     op.create_table(
+        "box_verdict",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("collector_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("collector_version", sa.BigInteger(), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column(
+            "verdict",
+            sa.Enum(
+                "covered",
+                "unpaid",
+                "unpaid_head",
+                "unpaid_tail",
+                "below_minimum",
+                "box_suspect",
+                "provisional",
+                name="boxverdictkind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("overlap_s", sa.BigInteger(), nullable=False),
+        sa.Column("box_only_s", sa.BigInteger(), nullable=False),
+        sa.Column("head_s", sa.BigInteger(), nullable=False),
+        sa.Column("tail_s", sa.BigInteger(), nullable=False),
+        sa.Column("evidence", postgresql.JSONB(), nullable=False),
+        sa.Column("algorithm_version", sa.BigInteger(), nullable=False),
+        sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("superseded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_box_verdict_instrument_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_box_verdict")),
+        schema="app",
+    )
+    op.create_index(
+        "ix_box_verdict_instrument_id_started_at",
+        "box_verdict",
+        ["instrument_id", "started_at"],
+        unique=False,
+        schema="app",
+    )
+    op.create_index(
+        "ix_box_verdict_unpaid",
+        "box_verdict",
+        ["instrument_id", "started_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("superseded_at IS NULL AND verdict IN ('unpaid', 'unpaid_head', 'unpaid_tail')"),
+    )
+    op.create_index(
+        "uq_box_verdict_current",
+        "box_verdict",
+        ["collector_session_id", "instrument_id"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    )
+    op.create_table(
         "card",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("account_id", sa.BigInteger(), nullable=False),
@@ -554,6 +645,21 @@ def _tables() -> None:
         schema="app",
         postgresql_where=sa.text("outcome = 'credited'"),
     )
+    op.create_table(
+        "reconciliation_due",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("from_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("until_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["instrument_id"], ["app.instrument.id"], name=op.f("fk_reconciliation_due_instrument_id")
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_reconciliation_due")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_reconciliation_due_due_at"), "reconciliation_due", ["due_at"], unique=False, schema="app")
     op.create_table(
         "tariff",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -868,6 +974,17 @@ def _tables() -> None:
         sa.Column("box_only_s", sa.BigInteger(), nullable=False),
         sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("superseded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "review",
+            sa.Enum("verified", "upheld", name="review", native_enum=False, create_constraint=True, length=32),
+            nullable=True,
+        ),
+        sa.Column("reviewed_by_id", sa.BigInteger(), nullable=True),
+        sa.Column("review_note", sa.String(), nullable=True),
+        sa.CheckConstraint(
+            "num_nonnulls(review, reviewed_by_id, review_note) IN (0, 3)", name=op.f("ck_verdict_review_is_whole")
+        ),
+        sa.ForeignKeyConstraint(["reviewed_by_id"], ["app.person.id"], name=op.f("fk_verdict_reviewed_by_id")),
         sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_verdict_session_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_verdict")),
         schema="app",
@@ -921,6 +1038,13 @@ def _tables() -> None:
         schema="app",
     )
     op.create_index(
+        "ix_usage_record_account_id_started_at",
+        "usage_record",
+        ["account_id", "started_at"],
+        unique=False,
+        schema="app",
+    )
+    op.create_index(
         op.f("ix_usage_record_instrument_id"), "usage_record", ["instrument_id"], unique=False, schema="app"
     )
     op.create_index(op.f("ix_usage_record_session_id"), "usage_record", ["session_id"], unique=False, schema="app")
@@ -938,6 +1062,9 @@ def _tables() -> None:
         sa.Column("usage_record_id", sa.BigInteger(), nullable=False),
         sa.Column("rule_set_id", sa.BigInteger(), nullable=False),
         sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("organisation_id", sa.BigInteger(), nullable=True),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
+        sa.Column("year", sa.BigInteger(), nullable=False),
         sa.Column("inputs", postgresql.JSONB(), nullable=False),
         sa.Column("trace", postgresql.JSONB(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
@@ -958,6 +1085,15 @@ def _tables() -> None:
         sa.Column("journal_id", sa.Uuid(), nullable=True),
         sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("clawed_back_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("claw_back_journal_id", sa.Uuid(), nullable=True),
+        sa.CheckConstraint("(amount_fen > 0) = (status <> 'zero')", name=op.f("ck_subsidy_decision_zero_is_zero")),
+        sa.CheckConstraint(
+            "(status = 'clawed_back') = (clawed_back_at IS NOT NULL) AND (clawed_back_at IS NULL) = (claw_back_journal_id IS NULL)",
+            name=op.f("ck_subsidy_decision_claw_back_is_whole"),
+        ),
+        sa.CheckConstraint(
+            "(amount_fen > 0) = (journal_id IS NOT NULL)", name=op.f("ck_subsidy_decision_amount_is_posted")
+        ),
         sa.CheckConstraint("amount_fen >= 0", name=op.f("ck_subsidy_decision_amount_not_negative")),
         sa.ForeignKeyConstraint(["rule_set_id"], ["app.rule_set.id"], name=op.f("fk_subsidy_decision_rule_set_id")),
         sa.ForeignKeyConstraint(
@@ -968,6 +1104,17 @@ def _tables() -> None:
         schema="app",
     )
     op.create_index(
+        op.f("ix_subsidy_decision_account_id"), "subsidy_decision", ["account_id"], unique=False, schema="app"
+    )
+    op.create_index(
+        "ix_subsidy_decision_granted",
+        "subsidy_decision",
+        ["organisation_id", "year"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("status = 'granted'"),
+    )
+    op.create_index(
         op.f("ix_subsidy_decision_rule_set_id"), "subsidy_decision", ["rule_set_id"], unique=False, schema="app"
     )
 
@@ -975,6 +1122,14 @@ def _tables() -> None:
 # --- triggers: kept when the tables above are generated anew
 # Written once, never changed: what an auditor or a court reads must be what was written that day.
 APPEND_ONLY = ("audit_entry", "session_tombstone")
+# Decisions: what they say stays as it was; only the columns named here may be set later.
+WRITTEN_ONCE = {
+    "verdict": ("superseded_at",),
+    "box_verdict": ("superseded_at",),
+    "usage_record": ("superseded_at",),
+    "rule_set": ("valid_to",),
+    "subsidy_decision": ("status", "clawed_back_at", "claw_back_journal_id"),
+}
 
 
 def _triggers() -> None:
@@ -991,4 +1146,22 @@ def _triggers() -> None:
         op.execute(
             f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON app.{table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION app.refuse_change()"
+        )
+    op.execute(
+        """
+        CREATE FUNCTION app.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - TG_ARGV = to_jsonb(OLD) - TG_ARGV THEN
+                RETURN NEW;
+            END IF;
+            RAISE EXCEPTION '% of app.% is refused: it is written once', TG_OP, TG_TABLE_NAME
+                USING ERRCODE = 'restrict_violation';
+        END $$
+        """
+    )
+    for table, later in WRITTEN_ONCE.items():
+        arguments = ", ".join(f"'{column}'" for column in later)
+        op.execute(
+            f"CREATE TRIGGER written_once BEFORE UPDATE OR DELETE ON app.{table} "
+            f"FOR EACH ROW EXECUTE FUNCTION app.refuse_rewriting({arguments})"
         )

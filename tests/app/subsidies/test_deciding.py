@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.subsidies.conditions import FactValue, RuleInvalid
-from app.subsidies.deciding import Facts, Reason, decide, decide_batch, share_pro_rata, yuan
+from app.subsidies.deciding import Facts, Reason, decide, decide_batch, share_pro_rata
 from app.subsidies.rules import BudgetPolicy, parse_rules
 from app.subsidies.shipped import shipped_rule_sets
 
@@ -160,7 +160,3 @@ def test_a_rule_set_with_a_mistake_is_refused_by_the_name_of_the_field(change: d
 
 def test_truth_is_not_the_number_one() -> None:
     assert decide(CARD, claim(values={**MEMBER, "instrument.collaborative": 1})).reason == Reason.NOT_ELIGIBLE
-
-
-def test_amounts_are_written_as_people_write_them() -> None:
-    assert yuan(1_234_567) == "12,345.67"
