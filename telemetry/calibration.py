@@ -5,18 +5,16 @@ hide tumbling, and a washing machine lose 94% of its hours. Source of every rule
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from statistics import median, pstdev
+from statistics import fmean, pstdev
 
-from telemetry.sessions import Use, uses
 from telemetry.states import POWER_W_FLOOR, Calibration, Dated, Reading, State, Stretch, stretches
 
 BINS_PER_DECADE = 50
 DECADES_MIN = math.log10(POWER_W_FLOOR)
-DECADES_MAX = 6.0  # a megawatt
 KNOWN_S_MIN = 86_400
 SEPARATION_DECADES_MIN = 0.5
 DUTY_MAX = 0.95
@@ -75,9 +73,7 @@ def calibrate(samples: Iterable[Reading], *, zone_offset_s: int = 0) -> Calibrat
     split = _otsu(histogram)
     if split is None or split.separation < SEPARATION_DECADES_MIN:
         separation = None if split is None else round(split.separation, 2)
-        return CalibrationRefusal(
-            reason=RefusalReason.NOT_SEPARABLE, known_s=known_s, separation_decades=separation
-        )
+        return CalibrationRefusal(reason=RefusalReason.NOT_SEPARABLE, known_s=known_s, separation_decades=separation)
     found = Calibration(
         run_threshold_w=round(10**split.threshold, 2),
         standby_threshold_w=_standby_threshold_w(histogram, split),
@@ -147,4 +143,15 @@ def _objection(
     refusal = replace(refusal, duty=round(duty, 3), runs_a_day=round(cycles_a_day, 1))
     if duty > DUTY_MAX:
         return refusal
-    return None
+    return replace(refusal, reason=RefusalReason.CYCLIC) if _is_cyclic(running, cycles_a_day, zone_offset_s) else None
+
+
+def _is_cyclic(running: Sequence[Stretch], cycles_a_day: float, zone_offset_s: int) -> bool:
+    """Say whether the runs come by themselves: many a day, at regular intervals, at night as much as by day."""
+    if cycles_a_day <= CYCLES_A_DAY_MIN or len(running) <= CYCLES_A_DAY_MIN:
+        return False
+    periods_ms = [after.start_ms - before.start_ms for before, after in pairwise(running)]
+    variation = pstdev(periods_ms) / fmean(periods_ms)
+    hours = [(part.start_ms // 1000 + zone_offset_s) // 3600 % 24 for part in running]
+    night_share = sum(hour in NIGHT_HOURS for hour in hours) / len(hours)
+    return variation < CYCLE_VARIATION_MAX and NIGHT_SHARE[0] <= night_share <= NIGHT_SHARE[1]

@@ -229,8 +229,8 @@ class CollectorSession(Base):
     first_run_at: Mapped[datetime]
     last_run_at: Mapped[datetime]
     power_off_at: Mapped[datetime | None]  # None: not switched off within 15 minutes after the last run
-    running_s: Mapped[int]
-    unknown_s: Mapped[int]
+    running_s: Mapped[int]  # with short dips and gaps
+    unknown_s: Mapped[int]  # of it, what nobody saw
     energy_wh: Mapped[float]
     power_w_max: Mapped[float]
     quality: Mapped[str]

@@ -25,7 +25,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One collector session. Times in ms since 1970; `running_s` counts short dips, not the unknown."""
+    """One collector session. Times in ms since 1970; `running_s` counts dips and gaps, of which `unknown_s` is unseen."""
 
     power_on_ms: int
     first_run_ms: int
@@ -84,7 +84,7 @@ def _use(parts: Sequence[Stretch], first: int, last: int, *, not_before_ms: int)
         first_run_ms=first_run_ms,
         last_run_ms=last_run_ms,
         power_off_ms=_power_off_ms(parts, last),
-        running_s=(last_run_ms - first_run_ms - unknown_ms) // 1000,
+        running_s=(last_run_ms - first_run_ms) // 1000,
         unknown_s=unknown_ms // 1000,
         energy_wh=round(sum(part.energy_wh for part in within), 3),
         power_w_max=round(max(part.power_w_max for part in within), 3),
