@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import requests
@@ -23,6 +23,7 @@ from app.supervisor import Program, Supervisor
 from telemetry import broker
 
 HOST = "127.0.0.1"
+INGEST = "ingest"
 CLOCK_SAVE_S = 2.0
 POSTGRES_WATCH_S = 0.2
 WEB_WORKERS = 2
@@ -99,7 +100,7 @@ class Site:
     def start_service(self, box_passwords: Mapping[str, str]) -> None:
         """Start broker, payment service, web, worker and ingest, each when the one before is ready."""
         users = self.folder / "broker-users.json"
-        broker.write_users(users, ingest=(self._ingest_user, self._secrets["TESTCARD_MQTT_PASSWORD"]), boxes=box_passwords)
+        broker.write_users(users, ingest=(INGEST, self._secrets["TESTCARD_MQTT_PASSWORD"]), boxes=box_passwords)
         self.start("broker", ["-m", "app.cli", "broker", "--users", str(users)], port=self.ports.broker)
         self.start("payment", ["-m", "app.topups.fake_psp"], port=self.ports.payment)
         self.start("web", self._web_arguments(), url=f"{self.url}/ready")
@@ -113,9 +114,7 @@ class Site:
             return (port is None or _listens(port)) and (url is None or _answers(url))
 
         self.supervisor.start(
-            Program(
-                name=name, arguments=[sys.executable, *arguments], environment=self.environment, is_ready=is_ready
-            )
+            Program(name=name, arguments=[sys.executable, *arguments], environment=self.environment, is_ready=is_ready)
         )
 
     def stop(self) -> None:
@@ -124,10 +123,6 @@ class Site:
         self.supervisor.stop()
         self._remember_clock()
         self.postgres.stop()
-
-    @property
-    def _ingest_user(self) -> str:
-        return "ingest"
 
     def _web_arguments(self) -> list[str]:
         return [
@@ -146,7 +141,7 @@ class Site:
             "TESTCARD_CLOCK_ANCHOR": str(self._anchor),
             "TESTCARD_MQTT_HOST": HOST,
             "TESTCARD_MQTT_PORT": str(self.ports.broker),
-            "TESTCARD_MQTT_USERNAME": self._ingest_user,
+            "TESTCARD_MQTT_USERNAME": INGEST,
             "TESTCARD_PSP_BASE_URL": f"http://{HOST}:{self.ports.payment}",
             # The clock runs faster than life, and a person should not be logged out after some minutes.
             "TESTCARD_LOGIN_LIFETIME": str(LOG_IN_LIFETIME_S),
@@ -170,7 +165,7 @@ class Site:
 
     def _continue_clock(self, speed: float) -> clock.Anchor:
         """Go on where the simulated clock stopped, never backwards: what was charged stays in the past."""
-        real = datetime.now(UTC)  # noqa: DTZ-free: an anchor joins real time to simulated time
+        real = clock.real_now()
         simulated = real
         if self._clock_file.exists():
             saved = datetime.fromisoformat(self._clock_file.read_text(encoding="utf-8"))

@@ -1,0 +1,56 @@
+"""The simulated collector boxes of a plan, all in one process; each replays slices of a real power trace."""
+
+import os
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from app import clock
+from telemetry.box.agent import BoxAgent
+from telemetry.box.programme import Programme
+
+# A message for every simulated minute: a watcher sees the state change about as soon as a person beside the box would.
+SAMPLE_S = 10
+SAMPLES_PER_MESSAGE = 6
+RECONNECT_S_MAX = 2
+
+
+def programme_of(box: Mapping[str, Any]) -> Programme:
+    """Give what a box of the plan measures: a loop of slices of a trace."""
+    return Programme(
+        trace=box["trace"],
+        slices=tuple((start_s, end_s) for start_s, end_s in box["slices"]),
+        starts_at=datetime.fromisoformat(box["starts_at"]),
+    )
+
+
+def run(plan: Mapping[str, Any], *, anchor: clock.Anchor, stop: threading.Event) -> None:
+    """Run all boxes of the plan until `stop` is set."""
+    folder = Path(plan["boxes_folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = [
+        threading.Thread(target=_agent(box, folder=folder, speed=anchor.speed).run, args=(stop,), name=box["code"])
+        for box in plan["boxes"]
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _agent(box: Mapping[str, Any], *, folder: Path, speed: float) -> BoxAgent:
+    return BoxAgent(
+        code=box["code"],
+        password=box["password"],
+        host=os.environ["TESTCARD_MQTT_HOST"],
+        port=int(os.environ["TESTCARD_MQTT_PORT"]),
+        source=programme_of(box),
+        now=clock.now,
+        buffer_path=folder / f"{box['code']}.db",
+        sample_s=SAMPLE_S,
+        batch=SAMPLES_PER_MESSAGE,
+        speed=speed,
+        reconnect_s_max=RECONNECT_S_MAX,
+    )
