@@ -43,12 +43,16 @@ class BookRole(StrEnum):
 
 
 class TransferCode(IntEnum):
-    """Why a transfer was made; its `code` in the ledger. The hundreds are the domain: 1 top-ups."""
+    """Why a transfer was made; its `code` in the ledger. The hundreds are the domain: 1 top-ups, 2 sessions."""
 
     TOP_UP = 101
     RECEIPT_SEEN = 102
     RECEIPT_UNIDENTIFIED = 103
     DEBT_REPAID = 104
+    SESSION_HOLD = 201
+    SESSION_SERVICE_FEE = 202
+    SESSION_VAT = 203
+    SESSION_LATE_CHARGE = 204
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,44 @@ class SessionStatus(StrEnum):
 OPEN_STATUSES = (SessionStatus.HELD, SessionStatus.ACTIVE, SessionStatus.STALE)
 
 
+class Step(StrEnum):
+    """What may happen to a session."""
+
+    STARTED = "started"
+    EXTENDED = "extended"
+    METERED = "metered"
+    ENDED = "ended"
+    REVERSED = "reversed"
+    NEVER_STARTED = "never_started"
+    OVERDUE = "overdue"
+    FORGOTTEN = "forgotten"
+    CLOSED = "closed"
+    """By the staff of the instrument's group."""
+
+
+# What is not here does not happen: an event without its line is parked, a request is refused.
+TRANSITIONS: dict[tuple[SessionStatus, Step], SessionStatus] = {
+    (SessionStatus.HELD, Step.STARTED): SessionStatus.ACTIVE,
+    (SessionStatus.HELD, Step.EXTENDED): SessionStatus.HELD,
+    (SessionStatus.HELD, Step.REVERSED): SessionStatus.VOID,
+    (SessionStatus.HELD, Step.NEVER_STARTED): SessionStatus.VOID,
+    (SessionStatus.HELD, Step.CLOSED): SessionStatus.VOID,
+    (SessionStatus.ACTIVE, Step.METERED): SessionStatus.ACTIVE,
+    (SessionStatus.ACTIVE, Step.EXTENDED): SessionStatus.ACTIVE,
+    (SessionStatus.ACTIVE, Step.ENDED): SessionStatus.CAPTURED,
+    (SessionStatus.ACTIVE, Step.OVERDUE): SessionStatus.STALE,
+    (SessionStatus.ACTIVE, Step.CLOSED): SessionStatus.AUTO_ENDED,
+    (SessionStatus.STALE, Step.METERED): SessionStatus.STALE,
+    (SessionStatus.STALE, Step.EXTENDED): SessionStatus.ACTIVE,
+    (SessionStatus.STALE, Step.ENDED): SessionStatus.CAPTURED,
+    (SessionStatus.STALE, Step.FORGOTTEN): SessionStatus.AUTO_ENDED,
+    (SessionStatus.STALE, Step.CLOSED): SessionStatus.AUTO_ENDED,
+    # A reversal of what holds nothing any more is answered as done: the terminal may ask twice.
+    (SessionStatus.VOID, Step.REVERSED): SessionStatus.VOID,
+    (SessionStatus.REFUSED, Step.REVERSED): SessionStatus.REFUSED,
+}
+
+
 class Flag(StrEnum):
     """Why a person should look at a captured session."""
 

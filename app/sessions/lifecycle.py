@@ -1,0 +1,169 @@
+"""What may happen to a session after its hold: started, metered, ended, reversed, forgotten, closed by staff.
+
+Every function here has the session's row locked, asks `TRANSITIONS`, and either makes the step whole or says why not.
+"""
+
+import uuid
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session, joinedload
+
+from app.devices.messages import ACCEPTED, Effect, from_epoch_ms, parked
+from app.devices.models import EventOutcome, Terminal
+from app.instruments.models import Instrument, InstrumentGroup
+from app.sessions import charging, money
+from app.sessions.models import TRANSITIONS, CardSession, Flag, SessionStatus, SessionTombstone, Step
+from card_terminal import protocol
+
+# Events reach an online server within seconds; what comes later was kept while the terminal was offline.
+ONLINE_WITHIN = timedelta(seconds=60)
+# How much more than the time that passed a terminal may report before a person should look.
+DURATION_TOLERANCE = timedelta(seconds=120)
+RECEIPT_CHARACTERS = 12
+
+
+def lock(session: Session, session_id: uuid.UUID) -> CardSession | None:
+    """Give the session with its row locked, or None; also what is not there yet cannot come while we look.
+
+    Authorize and reversal of one session take turns by this, in whichever order they arrive.
+    """
+    key = int.from_bytes(session_id.bytes[8:], signed=True)
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+    return session.scalar(
+        select(CardSession)
+        .where(CardSession.id == session_id)
+        .options(joinedload(CardSession.instrument).joinedload(Instrument.group).joinedload(InstrumentGroup.unit))
+        .with_for_update(key_share=True, of=CardSession)
+        .execution_options(populate_existing=True)
+    )
+
+
+def step(row: CardSession, what: Step) -> bool:
+    """Move the session along its table; false when the table has no such line."""
+    following = TRANSITIONS.get((row.status, what))
+    if following is None:
+        return False
+    row.status = following
+    return True
+
+
+def flag(row: CardSession, *flags: Flag) -> None:
+    """Mark the session for a person to look at."""
+    row.flags = [*row.flags, *(str(each) for each in flags if each not in row.flags)]
+
+
+def apply_event(session: Session, terminal: Terminal, event: protocol.Event, *, at: datetime) -> Effect:
+    """Let an event of a terminal have its effect on the session it names; what does not fit is parked."""
+    body = event.body
+    if isinstance(body, protocol.Tamper):
+        return parked("TAMPER")
+    if not isinstance(body, protocol.Started | protocol.Meter | protocol.Ended | protocol.Reversal):
+        return ACCEPTED
+    row = lock(session, body.session_id)
+    if row is None:
+        return _unknown(session, terminal, body, at=at)
+    if row.terminal_id != terminal.id:
+        return parked("SESSION_OF_ANOTHER_TERMINAL")
+    return _apply(session, row, event, at=at)
+
+
+def _apply(session: Session, row: CardSession, event: protocol.Event, *, at: datetime) -> Effect:
+    match event.body:
+        case protocol.Started():
+            return _started(row, occurred_at=from_epoch_ms(event.wall_ms), at=at)
+        case protocol.Ended() as body:
+            return _ended(session, row, body, at=at)
+        case protocol.Reversal():
+            return _reversed(session, row, at=at)
+        case protocol.Meter() as body:
+            return _metered(row, body)
+        case _:
+            return ACCEPTED
+
+
+def capture(session: Session, row: CardSession, *, duration: timedelta, samples: int, at: datetime) -> None:
+    """Charge `duration` from the session's start by its snapshot, at most what is held; the caller made the step."""
+    if row.started_at is None:
+        raise ValueError(f"session {row.id} never started")
+    charge = charging.terms_of(row).price(duration=duration, samples=samples, at=row.started_at)
+    amount_fen = min(charge.amount_fen, row.held_fen)
+    if charge.amount_fen > row.held_fen:
+        flag(row, Flag.OVER_HOLD)
+    captured = money.capture(session, row, amount_fen=amount_fen, unit=row.instrument.group.unit, at=at)
+    if captured.hold_expired:
+        flag(row, Flag.HOLD_EXPIRED)
+    row.duration_s = int(duration.total_seconds())
+    row.ended_at = row.started_at + timedelta(seconds=row.duration_s)
+    row.samples = samples
+    row.price_lines = charge.as_json()
+    row.amount_fen = captured.paid.amount_fen
+    row.paid_principal_fen = captured.paid.principal_fen
+    row.paid_subsidy_fen = captured.paid.subsidy_fen
+    session.flush()
+
+
+def receipt(row: CardSession) -> str:
+    """Give the number that is printed on the receipt."""
+    return row.id.hex[-RECEIPT_CHARACTERS:].upper()
+
+
+def _unknown(session: Session, terminal: Terminal, body: protocol.EventBody, *, at: datetime) -> Effect:
+    if not isinstance(body, protocol.Reversal):
+        return parked("SESSION_UNKNOWN")
+    # The authorize may still be on its way: it must find that it was called back.
+    if session.get(SessionTombstone, body.session_id) is None:
+        session.add(SessionTombstone(session_id=body.session_id, terminal_id=terminal.id, received_at=at))
+        session.flush()
+    return ACCEPTED
+
+
+def _started(row: CardSession, *, occurred_at: datetime, at: datetime) -> Effect:
+    if not step(row, Step.STARTED):
+        return parked("STARTED_TWICE" if row.started_at else "STARTED_AFTER_END")
+    online = at - row.authorized_at <= ONLINE_WITHIN
+    row.started_at = at if online else min(max(occurred_at, row.authorized_at), at)
+    row.latest_end_at = row.started_at + timedelta(minutes=row.minutes)
+    return ACCEPTED
+
+
+def _metered(row: CardSession, body: protocol.Meter) -> Effect:
+    if step(row, Step.METERED):
+        row.metered_s = max(row.metered_s or 0, protocol.whole_seconds(body.elapsed_ms))
+    return ACCEPTED
+
+
+def _ended(session: Session, row: CardSession, body: protocol.Ended, *, at: datetime) -> Effect:
+    if not step(row, Step.ENDED):
+        return parked("ENDED_BEFORE_STARTED" if row.status is SessionStatus.HELD else "ENDED_TWICE")
+    if body.lower_bound:
+        flag(row, Flag.LOWER_BOUND)
+    duration = _plausible(row, timedelta(seconds=protocol.whole_seconds(body.elapsed_ms)), at=at)
+    capture(session, row, duration=duration, samples=body.samples or 0, at=at)
+    return Effect(
+        outcome=EventOutcome.ACCEPTED,
+        amount_fen=row.amount_fen,
+        balance_fen=money.available_fen(session, row.account_id),
+        receipt=receipt(row),
+    )
+
+
+def _plausible(row: CardSession, reported: timedelta, *, at: datetime) -> timedelta:
+    """Bound a reported duration by the time that passed since the hold, and put the start where both fit."""
+    passed = at - row.authorized_at
+    if reported > passed + DURATION_TOLERANCE:
+        flag(row, Flag.IMPLAUSIBLE_DURATION)
+        reported = passed
+    if row.started_at is not None and row.started_at + reported > at + DURATION_TOLERANCE:
+        # `started` itself came late, from a terminal that was offline: the session ran earlier than we heard.
+        row.started_at = max(row.authorized_at, at - reported)
+    return reported
+
+
+def _reversed(session: Session, row: CardSession, *, at: datetime) -> Effect:
+    had_hold = row.status is SessionStatus.HELD
+    if not step(row, Step.REVERSED):
+        return parked("REVERSED_AFTER_START")
+    if had_hold:
+        money.release(session, row, at=at)
+    return ACCEPTED

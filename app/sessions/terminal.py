@@ -1,0 +1,160 @@
+"""The doors of the tap: a card shown, money held, a hold made bigger, and what a terminal reports afterwards.
+
+`hello` and `card/begin` stand here and not with devices and cards, because their answers tell of sessions.
+"""
+
+import functools
+from datetime import datetime
+
+from flask import Response
+from flask_smorest import Blueprint
+from sqlalchemy.orm import Session
+
+from app import clock
+from app.cards import numbers
+from app.devices import configuration, messages, wire
+from app.devices import service as devices
+from app.devices.messages import Answered, Effect
+from app.devices.models import Terminal
+from app.sessions import lifecycle, service
+from app.web import database, settings
+from card_terminal import protocol
+from card_terminal.protocol import ProtocolError, RefusalCode
+
+blueprint = Blueprint(
+    "sessions_terminal", __name__, url_prefix="/terminal/v1", description="Card terminals: taps, holds and events."
+)
+
+
+@blueprint.route("/hello", methods=["POST"])
+@blueprint.doc(**wire.documented("Say how the terminal is, at start and every minute."))
+def hello() -> Response:
+    """Give the server's time, how far the events are kept, and what it holds for the running session."""
+    at = clock.now()
+
+    def question(session: Session, terminal: Terminal, said: protocol.Hello) -> protocol.HelloAnswer:
+        messages.check_app_version(said.app_version)
+        devices.heard_from(session, terminal_id=terminal.id, hello=said, at=at)
+        return protocol.HelloAnswer(
+            server_time=messages.epoch_ms(at),
+            acked_seq=terminal.last_seq,
+            config_version=configuration.current(
+                session, terminal=terminal, zone=settings().site_timezone, at=at
+            ).version,
+            session_state=service.state_of(session, session_id=said.session_id, terminal=terminal)
+            if said.session_id
+            else None,
+        )
+
+    return wire.answer_query("hello", question, at=at)
+
+
+@blueprint.route("/card/begin", methods=["POST"])
+@blueprint.doc(**wire.documented("Show a card; a one-use token is the answer."))
+def card_begin() -> Response:
+    """Prove a card and say what its holder may do at this instrument."""
+    at = clock.now()
+
+    def question(session: Session, terminal: Terminal, asked: protocol.CardBegin) -> protocol.CardBeginAnswer:
+        begun = service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at)
+        return protocol.CardBeginAnswer(
+            token=begun.token,
+            card=numbers.masked_number(begun.card.face_number),
+            name_masked=numbers.masked_name(begun.card.holder.name),
+            pin_required=begun.pin_required,
+            actions=begun.actions,
+            available_fen=begun.available_fen,
+            price=begun.terms.words if begun.terms else protocol.Words(zh="", en=""),
+            server_time=messages.epoch_ms(at),
+            session_id=begun.open_session_id,
+            minutes_max=begun.minutes_max,
+        )
+
+    return wire.answer_query("card/begin", question, at=at)
+
+
+@blueprint.route("/session/authorize", methods=["POST"])
+@blueprint.doc(**wire.documented("Hold the price of a session before it starts."))
+def session_authorize() -> Response:
+    """Hold the money, or refuse with a code and both languages."""
+    at = clock.now()
+
+    def question(
+        session: Session, terminal: Terminal, asked: protocol.SessionAuthorize
+    ) -> protocol.AuthorizeAnswer | RefusalCode:
+        decision = service.authorize(session, terminal=terminal, asked=asked, settings=settings(), at=at)
+        if isinstance(decision, RefusalCode):
+            return decision
+        return protocol.AuthorizeAnswer(
+            session_id=decision.row.id,
+            held_fen=decision.row.held_fen,
+            minutes=decision.row.minutes,
+            latest_end_ms=messages.epoch_ms(decision.row.latest_end_at),
+            tariff=decision.terms.for_terminal(minutes=decision.row.minutes, at=at),
+            available_fen=decision.available_fen,
+            server_time=messages.epoch_ms(at),
+        )
+
+    return wire.answer_query("session/authorize", question, at=at)
+
+
+@blueprint.route("/session/extend", methods=["POST"])
+@blueprint.doc(**wire.documented("Make the hold of a running session bigger."))
+def session_extend() -> Response:
+    """Hold for more minutes, or refuse with a code and both languages."""
+    at = clock.now()
+
+    def question(
+        session: Session, terminal: Terminal, asked: protocol.SessionExtend
+    ) -> protocol.ExtendAnswer | RefusalCode:
+        decision = service.extend(session, terminal=terminal, asked=asked, settings=settings(), at=at)
+        if isinstance(decision, RefusalCode):
+            return decision
+        return protocol.ExtendAnswer(
+            session_id=decision.row.id,
+            held_fen=decision.row.held_fen,
+            minutes_total=decision.row.minutes,
+            latest_end_ms=messages.epoch_ms(decision.row.latest_end_at),
+            available_fen=decision.available_fen,
+            server_time=messages.epoch_ms(at),
+        )
+
+    return wire.answer_query("session/extend", question, at=at)
+
+
+@blueprint.route("/events", methods=["POST"])
+@blueprint.doc(**wire.documented("Report what happened, in order.", body=wire.EVENTS))
+def events() -> Response:
+    """Keep up to 50 events, each in its own transaction: what is answered is stored, whatever comes after it."""
+    return wire.answer(lambda: _receive(protocol.read_events_body(wire.read_body()), at=clock.now()))
+
+
+def _receive(received: tuple[str, ...], *, at: datetime) -> Answered:
+    results: list[protocol.EventResult] = []
+    for message in received:
+        try:
+            results.append(database().run(functools.partial(_receive_one, message=message, at=at)))
+        except ProtocolError as error:
+            if error.code is not RefusalCode.SEQ_GAP:
+                raise
+            return _gap(message, at=at)
+    with database().reader() as session:
+        acked_seq = messages.acked_seq(session, message=received[-1])
+    return messages.accepted(
+        protocol.EventsAnswer(results=tuple(results), acked_seq=acked_seq, server_time=messages.epoch_ms(at))
+    )
+
+
+def _receive_one(session: Session, *, message: str, at: datetime) -> protocol.EventResult:
+    def apply(session: Session, terminal: Terminal, event: protocol.Event) -> Effect:
+        return lifecycle.apply_event(session, terminal, event, at=at)
+
+    return messages.receive_event(session, message=message, at=at, apply=apply)
+
+
+def _gap(message: str, *, at: datetime) -> Answered:
+    """Say how far the chain is kept, so that the terminal knows from where to send again."""
+    with database().reader() as session:
+        acked_seq = messages.acked_seq(session, message=message)
+    refused = messages.refused(RefusalCode.SEQ_GAP, at=at)
+    return Answered(status=refused.status, body={**refused.body, "acked_seq": acked_seq})
