@@ -137,8 +137,10 @@ CHECKS = (
     Check(
         "pending_ends",
         "A pending transfer is posted or voided by exactly the transfer that names it, in time, and for no more.",
-        """SELECT h.id, coalesce(CASE WHEN e.flags & 4 <> 0 THEN 'posted' WHEN e.flags & 8 <> 0 THEN 'voided' END,
-                                'open or expired'), h.state
+        """SELECT h.id, CASE WHEN e.id IS NULL THEN 'open or expired' ELSE concat_ws(' ',
+                      CASE WHEN e.flags & 4 <> 0 THEN 'posted' ELSE 'voided' END, e.timestamp,
+                                         e.id, e.amount_fen) END,
+                  concat_ws(' ', h.state, h.ended_at, h.ended_by, t.amount_fen)
            FROM ledger.pending_transfers AS h JOIN ledger.transfers AS t ON t.id = h.id
            LEFT JOIN ledger.transfers AS e ON e.pending_id = h.id
            WHERE (e.id IS NULL) <> (h.state IN ('open', 'expired'))

@@ -1,0 +1,116 @@
+"""The database's own walls: what was written cannot be changed, and a wrong sum cannot be written."""
+
+import pytest
+import sqlalchemy.exc
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from tests.ledger.stories import Books, ident
+
+BOOKS = """
+account  bank     free
+account  card:7   limited
+journal  k1  1 lines                              posted
+  pay    bank     card:7    100.00   as t1
+hold     card:7   bank      10.00    as h1 for 60s  ok
+hold     card:7   bank      10.00    as h2        ok
+void     h2                                       ok
+hold     card:7   bank      500.00   as h3        exceeds_credits
+journal  k2  1 lines                              refused exceeds_credits
+  pay    card:7   bank      500.00   as t2
+"""
+
+REFUSED = [
+    "UPDATE ledger.transfers SET amount_fen = amount_fen + 1",
+    "UPDATE ledger.transfers SET value_at = now()",
+    "DELETE FROM ledger.transfers",
+    "DELETE FROM ledger.transfers WHERE false",
+    "TRUNCATE ledger.transfers CASCADE",
+    "UPDATE ledger.journals SET text = 'other'",
+    "DELETE FROM ledger.journals",
+    "TRUNCATE ledger.journals CASCADE",
+    "UPDATE ledger.failed_transfers SET status = 'created'",
+    "DELETE FROM ledger.failed_transfers",
+    "TRUNCATE ledger.failed_transfers",
+    "UPDATE ledger.refused_journals SET failing_status = 'created'",
+    "DELETE FROM ledger.refused_journals",
+    "TRUNCATE ledger.refused_journals",
+    "UPDATE ledger.accounts SET flags = 0",
+    "UPDATE ledger.accounts SET ledger = 840",
+    "UPDATE ledger.accounts SET code = 1",
+    "UPDATE ledger.accounts SET id = gen_random_uuid()",
+    "UPDATE ledger.accounts SET created_at = now()",
+    "UPDATE ledger.accounts SET user_data_128 = NULL, user_data_64 = 1, user_data_32 = 1",
+    "DELETE FROM ledger.accounts",
+    "TRUNCATE ledger.accounts CASCADE",
+    "UPDATE ledger.pending_transfers SET state = 'open', ended_at = NULL, ended_by = NULL WHERE state = 'voided'",
+    "UPDATE ledger.pending_transfers SET state = 'posted' WHERE state = 'voided'",
+    "UPDATE ledger.pending_transfers SET expires_at = expires_at + interval '1 day'",
+    "UPDATE ledger.pending_transfers SET debit_account_id = credit_account_id",
+    "DELETE FROM ledger.pending_transfers",
+    "TRUNCATE ledger.pending_transfers",
+]
+
+BROKEN = {
+    "UPDATE ledger.accounts SET debits_pending_fen = 100_01 WHERE flags & 2 = 2": "ck_accounts_debits_must_not_exceed",
+    "UPDATE ledger.accounts SET debits_posted_fen = 100_01 WHERE flags & 2 = 2": "ck_accounts_debits_must_not_exceed",
+    "UPDATE ledger.accounts SET credits_pending_fen = -1": "ck_accounts_no_negative_sum",
+    "UPDATE ledger.pending_transfers SET state = 'expired' WHERE state = 'open'": "ck_pending_transfers_end",
+    "UPDATE ledger.pending_transfers SET state = 'gone', ended_at = now() WHERE state = 'open'": "ck_pending_transfers",
+}
+
+COLUMNS = """
+id, debit_account_id, credit_account_id, amount_fen, ledger, code, flags, pending_id, timeout_s, user_data_64,
+user_data_32, timestamp, value_at, debit_debits_pending_fen, debit_debits_posted_fen, debit_credits_pending_fen,
+debit_credits_posted_fen, credit_debits_pending_fen, credit_debits_posted_fen, credit_credits_pending_fen,
+credit_credits_posted_fen
+"""
+PLANTED = {
+    "credit_account_id -> debit_account_id": "ck_transfers_accounts_differ",
+    "amount_fen -> 0": "ck_transfers_amount",
+    "amount_fen -> -1": "ck_transfers_amount",
+    "ledger -> 840": "fk_transfers_debit_account_id_ledger",
+    "credit_account_id -> gen_random_uuid()": "fk_transfers_credit_account_id_ledger",
+    "flags -> 4": "ck_transfers_pending_id",
+    "pending_id -> id": "ck_transfers_pending_id",
+    "timestamp -> timestamp": "ix_transfers_debit_account_id_timestamp",
+}
+
+
+@pytest.fixture
+def books(database: Database) -> Database:
+    Books(database).tell(BOOKS)
+    return database
+
+
+def test_what_is_written_cannot_be_changed_or_removed(books: Database) -> None:
+    for statement in REFUSED:
+        with pytest.raises(sqlalchemy.exc.DatabaseError, match="only ever added to"), books.transaction() as session:
+            session.execute(text(statement))
+
+
+def test_a_wrong_sum_or_state_cannot_be_written(books: Database) -> None:
+    for statement, constraint in BROKEN.items():
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match=constraint), books.transaction() as session:
+            session.execute(text(statement))
+
+
+def copy_of_transfer(session: Session, *, where: str, name: str, **changes: str) -> None:
+    """Write a transfer once more, with another id and time, and with these columns changed."""
+    values = {column.strip(): column.strip() for column in COLUMNS.split(",")}
+    values |= {"id": "gen_random_uuid()", "timestamp": "timestamp + interval '1 hour'", **changes}
+    statement = f"INSERT INTO ledger.transfers ({', '.join(values)}) SELECT {', '.join(values.values())}"
+    session.execute(text(f"{statement} FROM ledger.transfers WHERE {where} = :id"), {"id": ident(name)})
+
+
+def test_a_malformed_transfer_cannot_be_written(books: Database) -> None:
+    for change, constraint in PLANTED.items():
+        column, _, value = change.partition(" -> ")
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match=constraint), books.transaction() as session:
+            copy_of_transfer(session, where="id", name="t1", **{column: value})
+
+
+def test_a_hold_cannot_be_ended_by_two_transfers(books: Database) -> None:
+    with pytest.raises(sqlalchemy.exc.IntegrityError, match="ix_transfers_pending_id"), books.transaction() as session:
+        copy_of_transfer(session, where="pending_id", name="h2")
