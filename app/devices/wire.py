@@ -109,8 +109,7 @@ def read_body() -> object:
     """Give the JSON of the request. Raises MessageError."""
     if request.content_length is not None and request.content_length > protocol.BODY_BYTES_MAX:
         raise MessageError("the body is too long")
-    # Read one byte more than allowed: a body without a length is cut, not swallowed.
-    content = request.stream.read(protocol.BODY_BYTES_MAX + 1)
+    content = request.get_data()
     if len(content) > protocol.BODY_BYTES_MAX:
         raise MessageError("the body is too long")
     try:

@@ -183,7 +183,7 @@ class Site:
         return self.database.run(work)
 
     def session(self, session_id: UUID) -> CardSession:
-        with self.database.reader() as session:
+        with self.database.transaction() as session:
             return session.get_one(CardSession, session_id)
 
     def balances(self, card: CardInHand) -> cards.AccountBalances:
