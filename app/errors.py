@@ -44,8 +44,13 @@ class Code(StrEnum):
     WEBHOOK_SIGNATURE_INVALID = "WEBHOOK_SIGNATURE_INVALID"
     TARIFF_OVERLAP = "TARIFF_OVERLAP"
     TARIFF_INVALID = "TARIFF_INVALID"
+    OPTION_UNKNOWN = "OPTION_UNKNOWN"
+    TIMES_REVERSED = "TIMES_REVERSED"
     ENROLMENT_CODE_INVALID = "ENROLMENT_CODE_INVALID"
     FUND_SHORT = "FUND_SHORT"
+    NOT_REVIEWABLE = "NOT_REVIEWABLE"
+    RULE_SET_INVALID = "RULE_SET_INVALID"
+    RULE_SET_OVERLAP = "RULE_SET_OVERLAP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class RefusalText:
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     """The service will not do this. `code` is from a closed list; `details` are values a person may see."""
 
-    def __init__(self, code: StrEnum, **details: Any) -> None:
+    def __init__(self, code: StrEnum, /, **details: Any) -> None:
         super().__init__(code.value)
         self.code = code
         self.details = details
@@ -281,12 +286,47 @@ TEXTS: dict[Code, RefusalText] = {
         "See the reference of price rules.",
         "请参阅收费规则说明。",
     ),
+    Code.TIMES_REVERSED: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The end is not after the beginning.",
+        "结束时间不晚于开始时间。",
+        "Correct one of the two times; nothing was saved.",
+        "请更正其中一个时间；没有保存任何内容。",
+    ),
+    Code.OPTION_UNKNOWN: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The price of this instrument has no such option.",
+        "该仪器的收费标准没有此选项。",
+        "Choose one of the options named below.",
+        "请选择下面列出的选项。",
+    ),
     Code.ENROLMENT_CODE_INVALID: RefusalText(
         S.CONFLICT,
         "The enrolment code is wrong, used or too old.",
         "注册码错误、已使用或已过期。",
         "Ask the administrator for a new code.",
         "请向管理员索取新的注册码。",
+    ),
+    Code.NOT_REVIEWABLE: RefusalText(
+        S.CONFLICT,
+        "This charge is not open for a review.",
+        "此笔费用当前不能复核。",
+        "It waits for its box, was verified, or was reviewed already; look at its verdict.",
+        "它正在等待采集盒数据、已核实或已复核；请查看其对账结论。",
+    ),
+    Code.RULE_SET_INVALID: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The rule set cannot be read.",
+        "无法识别该补贴规则。",
+        "Correct the field named below; docs/reference/subsidy-rules.md describes all of them.",
+        "请更正下面列出的字段；各字段说明见补贴规则文档。",
+    ),
+    Code.RULE_SET_OVERLAP: RefusalText(
+        S.CONFLICT,
+        "Another rule set pays at once in that time.",
+        "该时段已有另一即时补贴规则。",
+        "End the other rule set first, or publish a later version of it.",
+        "请先终止另一规则，或发布其新版本。",
     ),
     Code.FUND_SHORT: RefusalText(
         S.CONFLICT,

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import flask_babel
 import flask_smorest
+from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response, request, session
+from marshmallow import Schema
 from werkzeug.exceptions import HTTPException
 
 import app.settings
 from app import clock, health, logs, presentation, problems, protection, web
 from app.clock import Anchor
 from app.db import Database
-from app.domains import rooms
+from app.domains import DOMAINS, rooms
 from app.settings import Settings
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -94,8 +96,16 @@ class DocumentedApi(flask_smorest.Api):  # type: ignore[misc] # flask-smorest sh
         self.DEFAULT_RESPONSE_CONTENT_TYPE = normal
 
 
+def _schema_name(schema: type[Schema] | Schema) -> str:
+    """Name a schema in the document by its domain and class, because two domains may use the same word."""
+    found = schema if isinstance(schema, type) else type(schema)
+    domain = found.__module__.partition(".")[2].partition(".")[0]
+    name = found.__name__.removesuffix("Schema")
+    return f"{domain}.{name}" if domain in DOMAINS else name
+
+
 def _register_rooms(flask: Flask) -> None:
-    api = DocumentedApi(flask)
+    api = DocumentedApi(flask, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
     for name in PROGRAM_ROOMS:
         for room in rooms(name):
             api.register_blueprint(room.blueprint)

@@ -1,5 +1,6 @@
 """Fields that all JSON doors share: strict about kinds, limited in size, storable in PostgreSQL."""
 
+from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -8,10 +9,18 @@ INTEGER_MAX = 2**53 - 1
 """The greatest integer that every JSON reader takes without rounding."""
 PAGE_SIZE_MAX = 200
 PAGE_MAX = 100_000
+YEAR_MIN, YEAR_MAX = 2000, 2200
 
 
 class Strict(Schema):
     """A body or query whose unknown fields are refused: a misspelt field must not look accepted."""
+
+
+class WordsSchema(Strict):
+    """One text in both languages."""
+
+    zh = fields.String(required=True, metadata={"example": "液相色谱仪"})
+    en = fields.String(required=True, metadata={"example": "Liquid chromatograph"})
 
 
 class Whole(fields.Integer):
@@ -41,10 +50,18 @@ class Text(fields.String):
 
 
 class Moment(fields.AwareDateTime):
-    """A moment with its offset, ISO 8601; a time without a zone is refused, for it means two things."""
+    """A moment with its offset, ISO 8601; a time without a zone is refused, for it means two things.
+
+    Only of this age: at the ends of the calendar a change of zone leaves it.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(format="iso", **kwargs)
+        super().__init__(format="iso", validate=_this_age, **kwargs)
+
+
+def _this_age(moment: datetime) -> None:
+    if not YEAR_MIN <= moment.year <= YEAR_MAX:
+        raise ValidationError(f"Must lie between the years {YEAR_MIN} and {YEAR_MAX}.")
 
 
 class PageQuery(Strict):

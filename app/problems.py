@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 
 from app import clock, logs
 from app.errors import TEXTS, Code, Refusal, RefusalText
+from app.fields import WordsSchema
 from card_terminal import protocol
 
 CONTENT_TYPE = "application/problem+json"
@@ -34,13 +35,6 @@ _CODE_OF_STATUS = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Code.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.SERVICE_UNAVAILABLE: Code.TRY_AGAIN,
 }
-
-
-class WordsSchema(Schema):
-    """One sentence in both languages."""
-
-    zh = fields.String(required=True, metadata={"example": "此地址没有内容。"})
-    en = fields.String(required=True, metadata={"example": "There is nothing at this address."})
 
 
 class ProblemSchema(Schema):

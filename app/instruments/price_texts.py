@@ -107,7 +107,7 @@ def _per_sample(per_sample: PerSample) -> list[Words]:
 
 
 def _window(window: Window) -> Words:
-    hours = "" if _is_whole_day(window) else f" {_clock(window.from_minute)}–{_clock(window.to_minute)}"
+    hours = "" if _is_whole_day(window) else f" {_clock(window.from_minute)}-{_clock(window.to_minute)}"
     if len(window.days) == len(DAYS):
         return Words(zh=f"每天{hours} {window.percent}%", en=f"daily{hours} {window.percent}%")
     words = [_DAY_WORDS[day] for day in sorted(window.days)]

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from app.fields import Moment, PageQuery, Strict, Text, Whole
+from app.fields import Moment, PageQuery, Strict, Text, Whole, WordsSchema
 from app.instruments.models import CustomerClass
 from app.instruments.price_rules import DURATION_MIN_MAX
 
@@ -13,13 +13,6 @@ RULES_EXAMPLE = {
     "windows": [{"days": ["sat", "sun"], "percent": 75}],
     "class_percent": {"company": 125},
 }
-
-
-class WordsSchema(Strict):
-    """A name or text in both languages."""
-
-    zh = fields.String(required=True, metadata={"example": "液相色谱仪"})
-    en = fields.String(required=True, metadata={"example": "Liquid chromatograph"})
 
 
 class PlaceSchema(Strict):
