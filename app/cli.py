@@ -2,6 +2,7 @@
 
 import json
 import signal
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -76,7 +77,7 @@ def ingest() -> None:
         port=values.mqtt_port,
         username=values.mqtt_username,
         password=values.mqtt_password,
-        tls=values.mqtt_tls,
+        tls=ssl.create_default_context() if values.mqtt_tls else None,
     ).run(_stop_on_signal())
     database.close()
 
@@ -110,9 +111,8 @@ def audit() -> None:
 def openapi() -> None:
     """Print the OpenAPI document."""
     from app import create_app  # noqa: PLC0415 - only this command builds the web application
-    from app.web import openapi_document  # noqa: PLC0415
 
-    click.echo(json.dumps(openapi_document(create_app()), ensure_ascii=False, indent=1))
+    click.echo(create_app().test_client().get("/api/v1/openapi.json").get_data(as_text=True))
 
 
 @commands.command()

@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from environs import Env, EnvValidationError, ValidationError, validate
@@ -63,7 +64,7 @@ def load(environ_file: Path | None = None) -> Settings:
     return Settings(**values)
 
 
-def _read(env: Env) -> dict[str, object]:
+def _read(env: Env) -> dict[str, Any]:
     return {
         "var_dir": env.path("VAR_DIR", Path("var")),
         "database_url": env.str("DATABASE_URL", validate=_postgresql_url),

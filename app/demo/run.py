@@ -87,7 +87,7 @@ class Demonstration:
         for number, terminal in enumerate(plan["terminals"]):
             terminal["kiosk"] = f"http://{HOST}:{free_port(KIOSK_PORT + number)}"
         plan["service"] = self.site.url
-        plan["counter"] = [{"username": name, "role": name, "password": seed.PASSWORD} for name in COUNTER]
+        plan["counter"] = [{"username": name, "password": seed.PASSWORD} for name in COUNTER]
         plan["boxes_folder"] = str(self.site.folder / "boxes")
         plan["visitors_folder"] = str(self.site.folder / "visitors")
         self._write(plan)

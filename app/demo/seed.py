@@ -28,6 +28,7 @@ from app.topups import service as top_ups
 from app.topups.models import TopUpMethod
 from telemetry import boxes, calibration
 from telemetry.box import programme
+from telemetry.states import Calibration
 
 ACTOR = "system:demonstration"
 PASSWORD = "try-the-test-card"  # noqa: S105 - printed for everybody who tries the demonstration
@@ -210,11 +211,11 @@ def _box(session: Session, instrument: Instrument, *, trace: str, made: Seeded, 
 
 def _slices(trace: str) -> list[tuple[int, int]]:
     """Cut a trace to runs of minutes to two hours with a quarter of an hour around: nobody wants to watch a night."""
-    runs = [run for run in programme.load(trace).runs if RUN_S_MIN <= run[1] - run[0] <= RUN_S_MAX]
+    runs = [run for run in programme.reference_runs(trace) if RUN_S_MIN <= run[1] - run[0] <= RUN_S_MAX]
     return [(start_s - MARGIN_S, end_s + MARGIN_S) for start_s, end_s in runs]
 
 
-def _calibration(trace: str) -> calibration.Calibration:
+def _calibration(trace: str) -> Calibration:
     week_ms = CALIBRATION_DAYS * 24 * 3600 * 1000
     readings = list(programme.load(trace).readings())
     found = calibration.calibrate(reading for reading in readings if reading.start_ms < readings[0].start_ms + week_ms)

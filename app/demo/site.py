@@ -100,7 +100,11 @@ class Site:
     def start_service(self, box_passwords: Mapping[str, str]) -> None:
         """Start broker, payment service, web, worker and ingest, each when the one before is ready."""
         users = self.folder / "broker-users.json"
-        broker.write_users(users, ingest=(INGEST, self._secrets["TESTCARD_MQTT_PASSWORD"]), boxes=box_passwords)
+        ingest = broker.User(name=INGEST, role=broker.Role.INGEST, password=self._secrets["TESTCARD_MQTT_PASSWORD"])
+        boxes = [
+            broker.User(name=code, role=broker.Role.BOX, password=password) for code, password in box_passwords.items()
+        ]
+        broker.write_users(users, users=[ingest, *boxes])
         self.start("broker", ["-m", "app.cli", "broker", "--users", str(users)], port=self.ports.broker)
         self.start("payment", ["-m", "app.topups.fake_psp"], port=self.ports.payment)
         self.start("web", self._web_arguments(), url=f"{self.url}/ready")
@@ -197,7 +201,7 @@ def _listens(port: int) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=2).status_code == requests.codes.ok
+        return requests.get(url, timeout=2).ok
     except requests.RequestException:
         time.sleep(0.05)
         return False
