@@ -15,7 +15,7 @@ MESSAGE_SPAN_MAX = timedelta(hours=1)
 
 def readings(session: Session, *, box: str, channel: int, start: datetime, end: datetime) -> list[Reading]:
     """Give the readings that touch [start, end), whole, sorted by time; equal times by boot and sequence number."""
-    doubtful = or_(Message.device_at.is_(None), Message.device_at != Message.started_at)
+    doubtful = or_(~Message.synced, Message.device_at.is_(None), Message.device_at != Message.started_at)
     rows = session.execute(
         select(Message.started_at, Message.step_ms, Message.powers_w, Message.energy_wh, doubtful)
         .where(

@@ -25,7 +25,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One collector session. Times in ms since 1970; `running_s` counts dips and gaps, of which `unknown_s` is unseen."""
+    """One collector session. Times in ms since 1970; `running_s` counts dips and gaps, of which `unknown_s` unseen."""
 
     power_on_ms: int
     first_run_ms: int

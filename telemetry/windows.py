@@ -82,7 +82,7 @@ def window(session: Session, piece: Piece, *, dated: list[Dated]) -> Window:
         is_open_before = cut_from is None and start > extent[0]
         is_open_after = cut_until is None and end < extent[1]
         if not is_open_before and not is_open_after:
-            return _within(found, cut_from, cut_until)
+            return within(found, cut_from=cut_from, cut_until=cut_until)
         before = before * 2 if is_open_before else before
         after = after * 2 if is_open_after else after
 
@@ -97,12 +97,16 @@ def _rest(found: list[Reading], *, dated: list[Dated], gap_s: int, rest_ms: int,
     return long_enough[-1 if last else 0] if long_enough else None
 
 
-def _within(found: list[Reading], cut_from: tuple[int, int] | None, cut_until: tuple[int, int] | None) -> Window:
+def within(found: list[Reading], *, cut_from: tuple[int, int] | None, cut_until: tuple[int, int] | None) -> Window:
+    """Keep the readings from one rest (certain from, end) to another; None where there is none.
+
+    The last reading before a rest stays, for a rest may be a silence, and a silence is seen only from both sides.
+    """
     return Window(
         readings=[
             reading
             for reading in found
-            if (cut_from is None or reading.end_ms > cut_from[0])
+            if (cut_from is None or reading.end_ms >= cut_from[0])
             and (cut_until is None or reading.start_ms < cut_until[1])
         ],
         cut_from_ms=None if cut_from is None else cut_from[0],

@@ -1,0 +1,139 @@
+"""A batch of messages becomes rows: once, however often it comes, and nothing is taken that should not be."""
+
+import random
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
+from telemetry import boxes
+from telemetry.ingest import Arrival
+from telemetry.models import HighWater, Message, Presence
+from tests.telemetry.wire import BOX, START, Server, arrival, at, minute, topic
+
+
+def high_water(server: Server, *, boot: int = 1) -> tuple[int, int, int]:
+    with server.database.reader() as session:
+        row = session.get_one(HighWater, (BOX, boot))
+        return row.complete_seq, row.known_seq, row.lost
+
+
+def stored(server: Server) -> int:
+    with server.database.reader() as session:
+        return session.scalar(select(func.count()).select_from(Message)) or 0
+
+
+def presence(server: Server) -> Presence:
+    with server.database.transaction() as session:
+        return session.get_one(Presence, BOX)
+
+
+def test_the_same_message_twice_is_stored_once_and_acknowledged_twice(server: Server) -> None:
+    server.enrol()
+    assert server.measured([minute(1, 5.0), minute(1, 5.0)]) == 1
+    assert server.measured([minute(1, 5.0)]) == 1
+    assert stored(server) == 1
+    assert server.dead_reasons() == []
+
+
+def test_the_acknowledgement_stops_before_a_hole_and_leaps_when_it_is_filled(server: Server) -> None:
+    server.enrol()
+    assert server.measured([minute(seq, 5.0) for seq in (1, 2, 4, 5)]) == 2
+    assert server.measured([minute(3, 5.0)]) == 5
+    assert high_water(server) == (5, 5, 0)
+
+
+def test_in_any_order_all_is_acknowledged_in_the_end(server: Server) -> None:
+    server.enrol()
+    messages = [minute(seq, 5.0) for seq in range(1, 61)]
+    shuffled = random.Random(7).sample(messages, len(messages))  # noqa: S311 - a fixed shuffle
+    for start in range(0, 60, 7):
+        last = server.measured(shuffled[start : start + 7])
+    assert last == 60
+
+
+def test_poison_becomes_a_dead_letter_and_the_rest_of_the_batch_is_stored(server: Server) -> None:
+    server.enrol()
+    strangers = [
+        Arrival(topic=topic("m"), payload=b"NaN", received_at=START),
+        Arrival(topic=topic("m"), payload=b"7.5", received_at=START),
+        Arrival(topic=topic("m"), payload=b"x" * 1_000_000, received_at=START),
+        Arrival(topic="home/kitchen", payload=b"{}", received_at=START),
+        Arrival(topic=topic("m").replace("cb-001", "c\0b"), payload=b"{}", received_at=START),
+        Arrival(topic=topic("m", box="cb-404"), payload=arrival(minute(1, 5.0)).payload, received_at=START),
+        Arrival(topic=f"cb/v1/63/{BOX}/m", payload=arrival(minute(1, 5.0)).payload, received_at=START),
+    ]
+    assert not topic("m").startswith("cb/v1/63/")
+    server.receive(*strangers, arrival(minute(1, 5.0)), arrival(minute(2, 5.0, c=1)))
+    assert sorted(server.dead_reasons()) == sorted(
+        [
+            *("not_json", "not_an_object", "too_large", "topic_unknown", "field_missing"),
+            *("box_unknown", "shard_wrong", "channel_unknown"),
+        ]
+    )
+    assert stored(server) == 1
+
+
+def test_a_revoked_box_is_heard_no_more(server: Server) -> None:
+    server.enrol()
+    with server.database.transaction() as session:
+        boxes.revoke(session, code=BOX, at=at(5))
+    assert server.measured([minute(1, 5.0)]) == 0
+    assert (stored(server), server.dead_reasons()) == (0, ["box_revoked"])
+
+
+def test_a_box_that_lost_count_of_its_boots_does_not_overwrite_evidence(server: Server) -> None:
+    server.enrol()
+    server.measured([minute(1, 100.0)])
+    server.measured([minute(1, 5.0)])
+    assert (stored(server), server.dead_reasons()) == (1, ["sequence_reused"])
+
+
+def test_a_birth_gives_up_what_the_box_no_longer_has(server: Server) -> None:
+    server.enrol()
+    server.measured([minute(1, 5.0), minute(2, 5.0), minute(9, 5.0)])
+    birth = {"boot": 2, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 8, 9], [2, 1, 0]]}
+    server.says("birth", birth)
+    assert high_water(server) == (7, 9, 5)
+    server.measured([minute(8, 5.0)])
+    assert high_water(server) == (9, 9, 5)
+    server.says("birth", {**birth, "boot": 3, "pending": [[3, 1, 0]]})
+    assert high_water(server) == (9, 9, 5)
+
+
+def test_an_old_birth_that_comes_late_gives_up_nothing(server: Server) -> None:
+    server.enrol()
+    birth = {"boot": 3, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 2, 9], [3, 1, 0]]}
+    server.measured([minute(1, 5.0)])
+    server.says("birth", birth)
+    server.says("birth", {**birth, "boot": 2, "conn": 5, "pending": []})
+    assert high_water(server) == (1, 9, 0)
+
+
+def test_a_heartbeat_tells_how_far_the_box_has_written(server: Server) -> None:
+    server.enrol()
+    server.measured([minute(1, 5.0)])
+    server.says("hb", {"boot": 1, "conn": 1, "seq": 4, "buf": 3})
+    assert high_water(server) == (1, 4, 0)
+
+
+def test_a_will_older_than_the_newest_birth_is_ignored(server: Server) -> None:
+    server.enrol()
+    birth = {"boot": 17, "conn": 5, "channels": 1, "fw": "x", "cfg": "y", "pending": [[17, 1, 0]]}
+    server.says("birth", birth)
+    server.says("state", {"on": 0, "boot": 17, "conn": 4})
+    assert presence(server).online
+    server.says("state", {"on": 0, "boot": 16, "conn": 9})
+    assert presence(server).online
+    server.says("state", {"on": 0, "boot": 17, "conn": 5})
+    assert not presence(server).online
+
+
+def test_what_the_broker_kept_does_not_prove_that_the_box_lives(server: Server) -> None:
+    server.enrol()
+    birth = {"boot": 1, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 1, 0]]}
+    server.says("birth", birth, received_at=at(0))
+    raw = Arrival(topic=topic("state"), payload=b'{"on":1,"boot":1,"conn":1}', received_at=at(60), retained=True)
+    server.receive(raw)
+    assert presence(server).heard_at == at(0)
+    server.says("hb", {"boot": 1, "conn": 1, "seq": 0, "buf": 0}, received_at=at(61))
+    assert presence(server).heard_at - at(61) == timedelta(0)

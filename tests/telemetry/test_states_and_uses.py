@@ -1,0 +1,172 @@
+"""From power to states to uses, by rule; without a database."""
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telemetry.sessions import CONTEXT_S, Quality, Use, rest_s, uses
+from telemetry.states import Calibration, Dated, Reading, State, Stretch, is_gapless, rests, stretches
+from telemetry.windows import Window, within
+
+CALIBRATION = Calibration(run_threshold_w=40.0, standby_threshold_w=1.5)
+DATED = [Dated(valid_from_ms=0, version=1, calibration=CALIBRATION)]
+OFF, STANDBY, RUN = 0.0, 5.0, 100.0
+MINUTE_MS = 60_000
+
+
+def reading(start_min: float, *powers_w: float, step_ms: int = 10_000, energy_wh: float | None = None) -> Reading:
+    return Reading(start_ms=int(start_min * MINUTE_MS), step_ms=step_ms, powers_w=powers_w, energy_wh=energy_wh)
+
+
+def minutes(*spans: tuple[float | None, float]) -> list[Reading]:
+    """Readings of consecutive (power or None for silence, minutes)."""
+    found: list[Reading] = []
+    start = 0.0
+    for power_w, length in spans:
+        if power_w is not None:
+            found.append(reading(start, *[power_w] * round(length * 6)))
+        start += length
+    return found
+
+
+def states(readings: Iterable[Reading], dated: list[Dated] = DATED) -> list[tuple[State, float]]:
+    return [(part.state, (part.end_ms - part.start_ms) / MINUTE_MS) for part in stretches(readings, calibrations=dated)]
+
+
+def found_uses(*spans: tuple[float | None, float]) -> list[Use]:
+    return uses(stretches(minutes(*spans), calibrations=DATED), calibrations=DATED)
+
+
+def test_off_standby_and_running_are_told_apart() -> None:
+    assert states(minutes((OFF, 10), (STANDBY, 5), (RUN, 20), (STANDBY, 5))) == [
+        (State.OFF, 10),
+        (State.STANDBY, 5),
+        (State.RUNNING, 20),
+        (State.STANDBY, 5),
+    ]
+
+
+def test_power_between_the_two_thresholds_keeps_the_state_it_came_from() -> None:
+    assert states(minutes((RUN, 5), (38.0, 5), (STANDBY, 5), (42.0, 5))) == [(State.RUNNING, 10), (State.STANDBY, 10)]
+
+
+def test_silence_is_unknown_and_not_off() -> None:
+    assert states(minutes((OFF, 10), (None, 30), (OFF, 10))) == [(State.OFF, 10), (State.UNKNOWN, 30), (State.OFF, 10)]
+
+
+def test_without_a_calibration_nothing_is_known() -> None:
+    later = [Dated(valid_from_ms=10 * MINUTE_MS, version=1, calibration=CALIBRATION)]
+    assert states(minutes((RUN, 10), (RUN, 10)), later) == [(State.UNKNOWN, 10), (State.RUNNING, 10)]
+
+
+def test_a_gap_is_inferred_where_the_energy_counter_has_both_ends() -> None:
+    before, after = reading(0, *[RUN] * 60, energy_wh=1000.0), reading(40, *[RUN] * 60, energy_wh=1000 + 50 + 100 / 6)
+    parts = stretches([before, after], calibrations=DATED)
+    assert [(part.state, part.inferred) for part in parts] == [
+        (State.RUNNING, False),
+        (State.RUNNING, True),
+        (State.RUNNING, False),
+    ]
+    assert round(parts[1].energy_wh, 3) == 50.0
+    (use,) = uses(parts, calibrations=DATED)
+    assert (use.quality, use.unknown_s, use.running_s) == (Quality.INFERRED, 0, 3000)
+
+
+def test_a_counter_that_was_reset_infers_nothing() -> None:
+    before, after = reading(0, *[RUN] * 60, energy_wh=1000.0), reading(40, *[RUN] * 60, energy_wh=20.0)
+    assert states([before, after])[1] == (State.UNKNOWN, 30)
+
+
+def test_energy_that_fits_neither_side_infers_nothing() -> None:
+    before, after = reading(0, *[OFF] * 60, energy_wh=1000.0), reading(40, *[OFF] * 60, energy_wh=1050.0)
+    assert states([before, after])[1] == (State.UNKNOWN, 30)
+
+
+def test_readings_that_overlap_count_once() -> None:
+    doubled = [reading(0, *[RUN] * 60), reading(5, *[RUN] * 60), reading(15, *[OFF] * 6)]
+    assert states(doubled) == [(State.RUNNING, 15), (State.OFF, 1)]
+
+
+def test_short_steps_are_averaged() -> None:
+    assert states([reading(0, *[0.0, 200.0] * 60, step_ms=1000)]) == [(State.RUNNING, 2)]
+
+
+def test_a_dip_under_five_minutes_belongs_to_the_run() -> None:
+    (use,) = found_uses((STANDBY, 20), (RUN, 30), (STANDBY, 4.5), (RUN, 30), (STANDBY, 20))
+    assert use.running_s == 64.5 * 60
+    assert len(found_uses((STANDBY, 20), (RUN, 30), (STANDBY, 5), (RUN, 30), (STANDBY, 20))) == 2
+
+
+def test_a_run_under_a_minute_is_none() -> None:
+    assert found_uses((STANDBY, 20), (RUN, 5 / 6), (STANDBY, 20)) == []
+    assert len(found_uses((STANDBY, 20), (RUN, 1), (STANDBY, 20))) == 1
+
+
+def test_a_short_silence_within_a_run_is_bridged_and_told() -> None:
+    (use,) = found_uses((STANDBY, 20), (RUN, 30), (None, 15), (RUN, 30), (STANDBY, 20))
+    assert (use.running_s, use.unknown_s, use.quality) == (75 * 60, 15 * 60, Quality.GAPS)
+
+
+def test_a_long_silence_cuts_the_session_on_both_sides() -> None:
+    first, second = found_uses((STANDBY, 20), (RUN, 30), (None, 16), (RUN, 30), (STANDBY, 20))
+    assert (first.quality, second.quality) == (Quality.CUT, Quality.CUT)
+    assert first.power_off_ms is None
+
+
+def test_switching_on_and_off_belongs_to_the_session() -> None:
+    (use,) = found_uses((OFF, 30), (STANDBY, 10), (RUN, 30), (STANDBY, 5), (OFF, 30))
+    assert use.power_on_ms == 30 * MINUTE_MS
+    assert (use.first_run_ms, use.last_run_ms) == (40 * MINUTE_MS, 70 * MINUTE_MS)
+    assert use.power_off_ms == 75 * MINUTE_MS
+    assert use.energy_wh == 50.0
+
+
+def test_standby_for_days_is_not_warming_up() -> None:
+    (use,) = found_uses((STANDBY, 2000), (RUN, 30), (STANDBY, 2000))
+    assert use.first_run_ms - use.power_on_ms == CONTEXT_S * 1000
+    assert use.power_off_ms is None
+
+
+def test_a_new_calibration_counts_from_its_day() -> None:
+    strict = Calibration(run_threshold_w=400.0, standby_threshold_w=1.5)
+    dated = [*DATED, Dated(valid_from_ms=60 * MINUTE_MS, version=2, calibration=strict)]
+    parts = stretches(minutes((STANDBY, 20), (RUN, 20), (STANDBY, 20), (RUN, 20)), calibrations=dated)
+    assert [use.calibration_version for use in uses(parts, calibrations=dated)] == [1]
+
+
+POWERS = st.sampled_from([OFF, 1.4, 1.6, STANDBY, 38.0, 42.0, RUN])
+SPANS = st.lists(st.tuples(POWERS | st.none(), st.integers(1, 40)), min_size=1, max_size=25)
+
+
+@given(SPANS)
+def test_states_leave_no_gap_and_lose_no_energy(spans: list[tuple[float | None, float]]) -> None:
+    readings = minutes(*spans)
+    parts = stretches(readings, calibrations=DATED)
+    assert is_gapless(parts)
+    used_wh = sum(sum(each.powers_w) * each.step_ms for each in readings) / 3_600_000
+    assert abs(sum(part.energy_wh for part in parts) - used_wh) < 1e-6
+
+
+@given(SPANS, st.data())
+def test_between_two_rests_it_does_not_matter_what_is_outside(
+    spans: list[tuple[float | None, float]], data: st.DataObject
+) -> None:
+    readings = minutes(*spans)
+    whole = stretches(readings, calibrations=DATED)
+    quiet_ms = rest_s(CALIBRATION) * 1000
+    found = [rest for rest in rests(whole, gap_s=CALIBRATION.gap_s) if rest[1] - rest[0] >= quiet_ms]
+    if not found:
+        return
+    first = data.draw(st.integers(0, len(found)))
+    last = data.draw(st.integers(first, len(found)))
+    cut_from = found[first - 1] if first else None
+    cut_until = found[last] if last < len(found) else None
+    view = within(readings, cut_from=cut_from, cut_until=cut_until)
+    assert _between(stretches(view.readings, calibrations=DATED), view) == _between(whole, view)
+
+
+def _between(parts: list[Stretch], view: Window) -> list[Use]:
+    low_ms = 0 if view.cut_from_ms is None else view.cut_from_ms
+    high_ms = 2**62 if view.cut_until_ms is None else view.cut_until_ms
+    return [use for use in uses(parts, calibrations=DATED) if low_ms <= use.first_run_ms < high_ms]
