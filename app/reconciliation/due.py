@@ -1,0 +1,143 @@
+"""What is due to be reconciled: pulled from new charges and telemetry's feed, worked off by any number of workers."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+import telemetry.queries
+from app.devices.models import BoxPlacement
+from app.reconciliation.evidence import CHARGED, from_s, span_of
+from app.reconciliation.models import DueStretch, FeedCursor, UsageRecord, Verdict
+from app.sessions.models import CardSession
+from telemetry.models import CollectorSession
+
+FEED = "collector_sessions"
+PAUSE = timedelta(seconds=60)
+PAUSE_MAX = timedelta(minutes=15)
+# A charge may still be corrected this long after its use was verified.
+CORRECTED_WITHIN = timedelta(days=35)
+
+
+def notice(session: Session, *, at: datetime, limit: int) -> None:
+    """Put what is new since the last time among what is due; one worker at a time, the others pass by."""
+    session.execute(insert(FeedCursor).values(feed=FEED, position=0).on_conflict_do_nothing())
+    cursor = session.scalar(select(FeedCursor).where(FeedCursor.feed == FEED).with_for_update(skip_locked=True))
+    if cursor is None:
+        return
+    changed = telemetry.queries.changed_since(session, after=cursor.position, limit=limit)
+    for row in changed:
+        _add_run(session, row, at=at)
+        cursor.position = row.change
+    for charge in (*_without_verdict(session, limit=limit), *_corrected(session, at=at, limit=limit)):
+        add_charge(session, charge, at=at)
+
+
+def take(session: Session, *, at: datetime, limit: int) -> list[DueStretch]:
+    """Give what is due, longest waiting first, locked until the end of the transaction; others take other rows."""
+    return list(
+        session.scalars(
+            select(DueStretch)
+            .where(DueStretch.due_at <= at)
+            .order_by(DueStretch.due_at, DueStretch.key)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+
+
+def finish(session: Session, due: DueStretch) -> None:
+    """Strike off what is decided for good."""
+    session.delete(due)
+
+
+def postpone(due: DueStretch, *, at: datetime) -> None:
+    """Look again later, less and less often: a silent box may stay silent for days."""
+    due.due_at = at + min(PAUSE * 2 ** min(due.attempts, 10), PAUSE_MAX)
+    due.attempts += 1
+
+
+def add_charge(session: Session, charge: CardSession, *, at: datetime) -> None:
+    """Make the stretch of one charge due now."""
+    span = span_of(charge)
+    _add(
+        session,
+        key=f"charge:{charge.id}",
+        instrument_id=charge.instrument_id,
+        from_at=from_s(span.start_s),
+        until_at=from_s(span.end_s),
+        at=at,
+    )
+
+
+def _add_run(session: Session, row: CollectorSession, *, at: datetime) -> None:
+    """Make the time of a changed or vanished run due at every instrument its box stood at."""
+    instrument_ids = session.scalars(
+        select(BoxPlacement.instrument_id).where(
+            BoxPlacement.box == row.box,
+            BoxPlacement.channel == row.channel,
+            BoxPlacement.valid_from < row.last_run_at,
+            func.coalesce(BoxPlacement.valid_to, row.last_run_at) > row.first_run_at,
+        )
+    )
+    for instrument_id in set(instrument_ids):
+        _add(
+            session,
+            key=f"run:{row.id}:{instrument_id}",
+            instrument_id=instrument_id,
+            from_at=row.first_run_at,
+            until_at=row.last_run_at,
+            at=at,
+        )
+
+
+def _add(
+    session: Session, *, key: str, instrument_id: int, from_at: datetime, until_at: datetime, at: datetime
+) -> None:
+    fresh = insert(DueStretch).values(
+        key=key, instrument_id=instrument_id, from_at=from_at, until_at=until_at, due_at=at, attempts=0
+    )
+    session.execute(
+        fresh.on_conflict_do_update(
+            index_elements=[DueStretch.key],
+            set_={
+                "from_at": func.least(DueStretch.from_at, fresh.excluded.from_at),
+                "until_at": func.greatest(DueStretch.until_at, fresh.excluded.until_at),
+                "due_at": fresh.excluded.due_at,
+            },
+        )
+    )
+
+
+def _without_verdict(session: Session, *, limit: int) -> Iterable[CardSession]:
+    """Find charges nobody has looked at yet; a provisional verdict keeps its charge due by itself."""
+    return session.scalars(
+        select(CardSession)
+        .where(
+            CardSession.status.in_(CHARGED),
+            CardSession.started_at.is_not(None),
+            CardSession.ended_at.is_not(None),
+            ~exists().where(Verdict.session_id == CardSession.id, Verdict.superseded_at.is_(None)),
+            ~exists().where(DueStretch.key == func.concat("charge:", CardSession.id)),
+        )
+        .order_by(CardSession.ended_at)
+        .limit(limit)
+    )
+
+
+def _corrected(session: Session, *, at: datetime, limit: int) -> Iterable[CardSession]:
+    """Find charges whose money or times are no longer those of their usage record."""
+    return session.scalars(
+        select(CardSession)
+        .join(UsageRecord, UsageRecord.session_id == CardSession.id)
+        .where(
+            UsageRecord.superseded_at.is_(None),
+            UsageRecord.verified_at > at - CORRECTED_WITHIN,
+            (UsageRecord.paid_principal_fen != CardSession.paid_principal_fen)
+            | (UsageRecord.paid_subsidy_fen != CardSession.paid_subsidy_fen)
+            | (UsageRecord.ended_at != CardSession.ended_at),
+        )
+        .limit(limit)
+    )

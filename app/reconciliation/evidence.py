@@ -1,0 +1,215 @@
+"""Gathers what is known of one instrument in a stretch of time: charges, box runs, silence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+import telemetry.boxes
+import telemetry.queries
+from app.devices.models import BoxPlacement
+from app.reconciliation.cases import Case, Charge, Run
+from app.reconciliation.spans import Span, Spans, subtract, union
+from app.sessions.models import CardSession, SessionStatus
+from telemetry.models import CollectorSession, DirtyRange
+
+# What ended longer ago is decided with what there is: a box that never comes back must not keep a charge waiting.
+GIVE_UP_AFTER = timedelta(days=3)
+# A stretch grows until nothing in it reaches out of it; this many times is a week of unbroken hand-overs.
+GROWTH_ROUNDS_MAX = 200
+IN_USE = (SessionStatus.ACTIVE, SessionStatus.STALE)
+CHARGED = (SessionStatus.CAPTURED, SessionStatus.AUTO_ENDED)
+ONE_SECOND = timedelta(seconds=1)
+FAR_FUTURE_S = 2**40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """A case, the rows it was made of, and the stretch it covers."""
+
+    instrument_id: int
+    case: Case
+    hull: Span
+    sessions: dict[str, CardSession]
+    collected: dict[int, CollectorSession]
+    boxes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A box's channel and when it stands at this instrument."""
+
+    box: str
+    channel: int
+    since_s: int
+    until_s: int
+
+    def within(self, span: Span) -> Span:
+        """Give the part of a stretch in which the box stands here."""
+        return Span(max(self.since_s, span.start_s), min(self.until_s, span.end_s))
+
+
+def gather(session: Session, *, instrument_id: int, stretch: Span, at: datetime) -> Gathered:
+    """Collect all that can touch the charges and runs of a stretch; it grows until no component is cut."""
+    hull = stretch
+    for _ in range(GROWTH_ROUNDS_MAX):
+        placed = _placements(session, instrument_id=instrument_id, span=hull)
+        # What the boxes promise is read before what they told: else a promise might cover what was not read.
+        settled_s = _settled_s(session, placed)
+        sessions = _sessions(session, instrument_id=instrument_id, span=hull)
+        charges = tuple(_charge(row, at=at) for row in sessions)
+        runs = [pair for place in placed for pair in _runs(session, place, hull=hull)]
+        grown = _hull(hull, charges, [run for run, _ in runs])
+        if grown == hull:
+            break
+        hull = grown
+    return Gathered(
+        instrument_id=instrument_id,
+        case=Case(
+            charges=charges,
+            runs=tuple(run for run, _ in runs),
+            unknown=_unknown(session, placed, hull=hull),
+            settled_s=settled_s,
+            given_up_s=to_s(at - GIVE_UP_AFTER),
+        ),
+        hull=hull,
+        sessions={str(row.id): row for row in sessions},
+        collected={row.id: row for _, row in runs},
+        boxes=tuple(sorted({(place.box, place.channel) for place in placed})),
+    )
+
+
+def span_of(row: CardSession) -> Span:
+    """Give the stretch of a charge, at least one second long so that it holds its own moment."""
+    started_at, ended_at = row.started_at or row.authorized_at, row.ended_at or row.latest_end_at
+    return Span(to_s(started_at), max(to_s(ended_at), to_s(started_at) + 1))
+
+
+def to_s(moment: datetime) -> int:
+    """Give a moment in whole seconds since 1970; part seconds are dropped."""
+    return int(moment.timestamp() // 1)
+
+
+def from_s(moment_s: int) -> datetime:
+    """Give the moment at these seconds since 1970."""
+    return datetime.fromtimestamp(moment_s, UTC)
+
+
+def _sessions(session: Session, *, instrument_id: int, span: Span) -> list[CardSession]:
+    begins_before = CardSession.started_at < from_s(span.end_s)
+    # A charge of no length still has its moment.
+    ends_after = func.greatest(CardSession.ended_at, CardSession.started_at + ONE_SECOND) > from_s(span.start_s)
+    ended = CardSession.status.in_(CHARGED) & ends_after
+    return list(
+        session.scalars(
+            select(CardSession)
+            .where(
+                CardSession.instrument_id == instrument_id,
+                begins_before,
+                or_(ended, CardSession.status.in_(IN_USE)),
+            )
+            .order_by(CardSession.started_at, CardSession.id)
+            # Rows that were read before the instrument's lock was taken may be old.
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def _charge(row: CardSession, *, at: datetime) -> Charge:
+    if row.started_at is None:
+        raise AssertionError("a session that has not started is no charge")
+    start_s = to_s(row.started_at)
+    if row.status in IN_USE or row.ended_at is None:
+        return Charge(id=str(row.id), start_s=start_s, end_s=max(to_s(at), start_s + 1), open=True)
+    return Charge(id=str(row.id), start_s=start_s, end_s=to_s(row.ended_at))
+
+
+def _placements(session: Session, *, instrument_id: int, span: Span) -> list[_Placed]:
+    start_at, end_at = from_s(span.start_s), from_s(span.end_s)
+    rows = session.scalars(
+        select(BoxPlacement)
+        .where(
+            BoxPlacement.instrument_id == instrument_id,
+            BoxPlacement.valid_from < end_at,
+            or_(BoxPlacement.valid_to.is_(None), BoxPlacement.valid_to > start_at),
+        )
+        .order_by(BoxPlacement.id)
+    )
+    return [
+        _Placed(
+            row.box, row.channel, to_s(row.valid_from), FAR_FUTURE_S if row.valid_to is None else to_s(row.valid_to)
+        )
+        for row in rows
+    ]
+
+
+def _runs(session: Session, place: _Placed, *, hull: Span) -> list[tuple[Run, CollectorSession]]:
+    """Give the runs a box saw while it stood at this instrument; what it saw elsewhere is cut off."""
+    here = place.within(hull)
+    rows = telemetry.queries.sessions_between(
+        session, box=place.box, channel=place.channel, start=from_s(here.start_s), end=from_s(here.end_s)
+    )
+    found = [(_run(row, place), row) for row in rows]
+    return [(run, row) for run, row in found if run.start_s < run.end_s]
+
+
+def _run(row: CollectorSession, place: _Placed) -> Run:
+    end_s = min(to_s(row.last_run_at), place.until_s)
+    return Run(
+        id=row.id,
+        version=row.version,
+        power_on_s=max(to_s(row.power_on_at), place.since_s),
+        start_s=max(to_s(row.first_run_at), place.since_s),
+        end_s=end_s,
+        power_off_s=None if row.power_off_at is None else max(end_s, min(to_s(row.power_off_at), place.until_s)),
+        running_s=row.running_s,
+        quality=row.quality,
+        final=row.final,
+    )
+
+
+def _hull(hull: Span, charges: Sequence[Charge], runs: Sequence[Run]) -> Span:
+    nodes: list[Charge | Run] = [*charges, *runs]
+    return Span(
+        min([hull.start_s, *(node.start_s for node in nodes)]), max([hull.end_s, *(node.end_s for node in nodes)])
+    )
+
+
+def _unknown(session: Session, placed: Sequence[_Placed], *, hull: Span) -> Spans:
+    """Give when no box of the instrument said anything that can be judged."""
+    return subtract([hull], union(span for place in placed for span in _known(session, place, hull=hull)))
+
+
+def _known(session: Session, place: _Placed, *, hull: Span) -> Spans:
+    here = place.within(hull)
+    dated = telemetry.boxes.calibrations(session, code=place.box, channel=place.channel)
+    if not dated:
+        return ()
+    # Before its first calibration a box measures, but nobody can say what it saw.
+    judged = union([Span(max(dated[0].valid_from_ms // 1000, here.start_s), here.end_s)])
+    gaps = telemetry.queries.coverage(
+        session, box=place.box, channel=place.channel, start=from_s(here.start_s), end=from_s(here.end_s)
+    ).gaps
+    return subtract(judged, union(Span(to_s(since), to_s(until)) for since, until in gaps))
+
+
+def _settled_s(session: Session, placed: Sequence[_Placed]) -> int:
+    """Give the moment up to which every box of the stretch has told everything, and it was made into sessions.
+
+    Without a box there is nothing to wait for, nor from a box that told all until it was moved away.
+    """
+    settled_s = FAR_FUTURE_S
+    for place in placed:
+        complete_until = telemetry.queries.watermark(session, box=place.box)
+        told_s = place.since_s if complete_until is None else to_s(complete_until)
+        # The watermark was read first: what came in since is dirty, and so not promised.
+        dirty_from = session.scalar(
+            select(func.min(DirtyRange.from_at)).where(DirtyRange.box == place.box, DirtyRange.channel == place.channel)
+        )
+        if dirty_from is not None:
+            told_s = min(told_s, to_s(dirty_from))
+        if told_s < place.until_s:
+            settled_s = min(settled_s, told_s)
+    return settled_s
