@@ -131,7 +131,7 @@ TALES = {
     data=st.data(),
 )
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_any_order_and_repetition_gives_the_same_books(
     customer: Customer, tales: list[str], owed_fen: int, data: st.DataObject
