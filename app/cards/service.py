@@ -238,6 +238,15 @@ def account_view(session: Session, *, account_id: int, reader: Principal) -> Acc
     return found[0]
 
 
+def find_account(session: Session, *, number: str) -> AccountView:
+    """Give the account with this number, or of the card with this number on its face. Raises Refusal NOT_FOUND."""
+    of_card = select(Card.account_id).where(Card.face_number == number)
+    found = _views(session, or_(CardAccount.number == number, CardAccount.id.in_(of_card)), limit=1, offset=0)
+    if not found:
+        raise errors.Refusal(errors.Code.NOT_FOUND)
+    return found[0]
+
+
 def personalise_virtual_card(session: Session, *, card_id: int, key_encryption_key: bytes, at: datetime) -> VirtualCard:
     """Give the key material of one secure card, as a personalisation station would write it into the chip.
 

@@ -5,6 +5,7 @@ here; the caller brings a function for that.
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,7 +138,7 @@ def receive_event(session: Session, *, message: str, at: datetime, apply: Apply)
     if link.seq <= 0:
         raise protocol.MessageError("message.seq must be positive")
     if link.seq <= terminal.last_seq:
-        return _earlier_event(session, terminal, message=message, link=link, at=at)
+        return _earlier_event(session, terminal, message=message, payload=payload, link=link, at=at)
     if link.seq > terminal.last_seq + 1:
         raise ProtocolError(RefusalCode.SEQ_GAP, f"{terminal.last_seq} then {link.seq}")
     event, effect = _effect(session, terminal, payload=payload, link=link, apply=apply)
@@ -232,9 +233,8 @@ def _is(terminal_id: UUID, mid: UUID) -> tuple[Any, Any]:
 def _effect(
     session: Session, terminal: Terminal, *, payload: dict[str, Any], link: _Link, apply: Apply
 ) -> tuple[protocol.Event | None, Effect]:
-    try:
-        event = protocol.parse_event(payload)
-    except protocol.MessageError:
+    event = _read(payload)
+    if event is None:
         return None, parked("MESSAGE_INVALID")
     if link.prev != terminal.last_event_hash:
         return event, parked("CHAIN_BROKEN")
@@ -244,17 +244,24 @@ def _effect(
 
 
 def _earlier_event(
-    session: Session, terminal: Terminal, *, message: str, link: _Link, at: datetime
+    session: Session, terminal: Terminal, *, message: str, payload: dict[str, Any], link: _Link, at: datetime
 ) -> protocol.EventResult:
     message_hash = protocol.chain_hash(message)
     known = session.get(TerminalEvent, (terminal.id, link.seq, message_hash))
     if known is not None:
         return _read_result(known.answer, status=protocol.EventStatus.DUPLICATE)
     # A terminal that was set back to an old backup numbers anew: its word is kept, for a person to weigh.
-    effect = parked("SEQ_USED_TWICE")
-    result = _result(link.seq, event=None, effect=effect)
-    _keep(session, terminal, message=message, event=None, effect=effect, result=result, at=at)
+    event, effect = _read(payload), parked("SEQ_USED_TWICE")
+    result = _result(link.seq, event=event, effect=effect)
+    _keep(session, terminal, message=message, event=event, effect=effect, result=result, at=at)
     return result
+
+
+def _read(payload: dict[str, Any]) -> protocol.Event | None:
+    try:
+        return protocol.parse_event(payload)
+    except protocol.MessageError:
+        return None
 
 
 def _keep(
@@ -276,7 +283,7 @@ def _keep(
             chained=result.seq == terminal.last_seq + 1,
             kind=str(event.kind) if event else "unreadable",
             session_id=result.session_id,
-            body=to_dict(event.body) if event else {},
+            body=_storable(to_dict(event.body)) if event else {},
             outcome=effect.outcome,
             reason=effect.reason,
             answer=to_dict(result),
@@ -284,6 +291,15 @@ def _keep(
         )
     )
     session.flush()
+
+
+def _storable(body: dict[str, Any]) -> dict[str, Any]:
+    """Give a body that PostgreSQL can keep: half a surrogate pair is text to JSON but to nobody else."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return {}
+    return body
 
 
 def _result(seq: int, *, event: protocol.Event | None, effect: Effect) -> protocol.EventResult:

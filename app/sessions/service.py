@@ -185,13 +185,46 @@ def end_forgotten(session: Session, *, at: datetime, limit: int) -> int:
     return sum(_end_overdue(session, session_id, at=at) for session_id in due)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """What ending a session by hand would charge now; `set_free_fen` of the hold goes back to the card."""
+
+    row: CardSession
+    end_at: datetime
+    charged_fen: int
+
+    @property
+    def set_free_fen(self) -> int:
+        """What is no longer reserved afterwards."""
+        return self.row.held_fen - self.charged_fen
+
+
+def closing(session: Session, *, session_id: UUID, closer: Principal, at: datetime) -> Closing:
+    """Give what `close_forgotten` would do now, to be read before. Raises Refusal: NOT_FOUND, ALREADY_DECIDED."""
+    row = session.get(CardSession, session_id)
+    if row is None or not _may_close(row, closer):
+        raise errors.Refusal(errors.Code.NOT_FOUND)
+    if row.status not in OPEN_STATUSES:
+        raise errors.Refusal(errors.Code.ALREADY_DECIDED)
+    end_at = min(at, row.latest_end_at)
+    if row.started_at is None:
+        return Closing(row=row, end_at=end_at, charged_fen=0)
+    duration = max(timedelta(0), end_at - row.started_at)
+    charge = charging.terms_of(row).price(duration=duration, samples=0, at=row.started_at)
+    return Closing(row=row, end_at=end_at, charged_fen=min(charge.amount_fen, row.held_fen))
+
+
+def _may_close(row: CardSession, closer: Principal) -> bool:
+    return closer.has(Role.GROUP_OPERATOR) and row.instrument.group_id in closer.group_ids
+
+
 def close_forgotten(session: Session, *, session_id: UUID, closer: Principal, at: datetime) -> CardSession:
     """End a session by hand, for the staff of the instrument's group: the time until now is charged, as far as paid.
 
     Raises Refusal: NOT_FOUND, also for another group's; ALREADY_DECIDED when it is not open.
     """
     row = lifecycle.lock(session, session_id)
-    if row is None or row.instrument.group_id not in closer.group_ids or not closer.has(Role.GROUP_OPERATOR):
+    if row is None or not _may_close(row, closer):
         raise errors.Refusal(errors.Code.NOT_FOUND)
     was_held = row.status is SessionStatus.HELD
     if not lifecycle.step(row, Step.CLOSED):

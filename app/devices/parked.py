@@ -1,0 +1,97 @@
+"""Events that fitted nowhere: kept, acknowledged, and put before a person who says what became of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy.orm import Session
+
+from app import errors
+from app.devices.models import EventOutcome, Terminal, TerminalEvent
+from app.instruments.models import Instrument, InstrumentGroup, Unit
+from app.people import service as people
+from app.people.principals import Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedEvent:
+    """An event with the terminal and the instrument that it came from."""
+
+    event: TerminalEvent
+    terminal: Terminal
+    instrument: Instrument
+
+
+def parked_events(
+    session: Session, *, reader: Principal, resolved: bool = False, limit: int, offset: int = 0
+) -> list[ParkedEvent]:
+    """Give the parked events of the instruments that this person looks after, the oldest open ones first."""
+    done = TerminalEvent.resolved_at.is_not(None) if resolved else TerminalEvent.resolved_at.is_(None)
+    order = TerminalEvent.received_at.desc() if resolved else TerminalEvent.received_at
+    rows = session.execute(
+        select(TerminalEvent, Terminal, Instrument)
+        .join(Terminal, Terminal.id == TerminalEvent.terminal_id)
+        .join(Instrument, Instrument.id == Terminal.instrument_id)
+        .join(Instrument.group)
+        .join(InstrumentGroup.unit)
+        .where(TerminalEvent.outcome == EventOutcome.PARKED, done, _looked_after_by(reader))
+        .order_by(order, TerminalEvent.terminal_id, TerminalEvent.seq)
+        .limit(limit)
+        .offset(offset)
+    )
+    return [ParkedEvent(event=event, terminal=terminal, instrument=instrument) for event, terminal, instrument in rows]
+
+
+def resolve(
+    session: Session,
+    *,
+    terminal_id: UUID,
+    seq: int,
+    message_hash: str,
+    resolution: str,
+    resolver: Principal,
+    at: datetime,
+) -> ParkedEvent:
+    """Say what became of a parked event; the event itself stays as it was signed.
+
+    Raises Refusal: NOT_FOUND, also for instruments of others; ALREADY_DECIDED.
+    """
+    found = session.execute(
+        select(TerminalEvent, Terminal, Instrument)
+        .join(Terminal, Terminal.id == TerminalEvent.terminal_id)
+        .join(Instrument, Instrument.id == Terminal.instrument_id)
+        .join(Instrument.group)
+        .join(InstrumentGroup.unit)
+        .where(
+            TerminalEvent.terminal_id == terminal_id,
+            TerminalEvent.seq == seq,
+            TerminalEvent.message_hash == message_hash,
+            TerminalEvent.outcome == EventOutcome.PARKED,
+            _looked_after_by(resolver),
+        )
+        .with_for_update(key_share=True, of=TerminalEvent)
+    ).one_or_none()
+    if found is None:
+        raise errors.Refusal(errors.Code.NOT_FOUND)
+    event, terminal, instrument = found
+    if event.resolved_at is not None:
+        raise errors.Refusal(errors.Code.ALREADY_DECIDED)
+    event.resolved_at = at
+    event.resolved_by = resolver.username
+    event.resolution = resolution
+    people.audit(
+        session,
+        actor=resolver.username,
+        action="event.resolve",
+        subject=f"terminal:{terminal.code}",
+        detail={"seq": seq, "reason": event.reason, "resolution": resolution},
+        at=at,
+    )
+    return ParkedEvent(event=event, terminal=terminal, instrument=instrument)
+
+
+def _looked_after_by(reader: Principal) -> ColumnElement[bool]:
+    if reader.sees_everything:
+        return true()
+    return or_(InstrumentGroup.id.in_(reader.group_ids), Unit.sub_center_id.in_(reader.sub_center_ids))

@@ -1,0 +1,91 @@
+"""JSON doors of sessions: what a person may see of them, and the end of one that was forgotten."""
+
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import flask_smorest
+
+from app import clock
+from app.cards import numbers
+from app.errors import Code
+from app.people.models import Role
+from app.problems import refuses
+from app.security import principal, require
+from app.sessions import queries, schemas, service
+from app.sessions.models import CardSession, Flag
+from app.sessions.queries import Filter
+from app.web import database
+
+blueprint = flask_smorest.Blueprint(
+    "sessions", __name__, url_prefix="/api/v1/sessions", description="Card sessions, from swipe-in to swipe-out."
+)
+
+
+@blueprint.get("")
+@refuses(blueprint, Code.NOT_LOGGED_IN)
+@blueprint.arguments(schemas.SessionsQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.SessionsSchema)
+@require()
+def list_sessions(query: dict[str, Any]) -> dict[str, Any]:
+    """Give a page of the sessions that you may see: your own, those of your instruments, or all."""
+    page, page_size = query.pop("page"), query.pop("page_size")
+    with database().reader() as session:
+        found = queries.list_sessions(
+            session, reader=principal(), wanted=Filter(**query), limit=page_size, offset=(page - 1) * page_size
+        )
+        return {"sessions": [_session(row) for row in found]}
+
+
+@blueprint.get("/<uuid:session_id>")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.NOT_FOUND)
+@blueprint.response(HTTPStatus.OK, schemas.SessionSchema)
+@require()
+def get_session(session_id: UUID) -> dict[str, Any]:
+    """Give one session."""
+    with database().reader() as session:
+        return _session(queries.get_session(session, session_id=session_id, reader=principal()))
+
+
+@blueprint.post("/<uuid:session_id>/close")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND, Code.ALREADY_DECIDED)
+@blueprint.response(HTTPStatus.OK, schemas.SessionSchema)
+@require(Role.GROUP_OPERATOR)
+def close_session(session_id: UUID) -> dict[str, Any]:
+    """End a forgotten session of your group's instrument: the time until now is charged, as far as it is held for."""
+    closer = principal()
+    database().run(
+        lambda session: service.close_forgotten(session, session_id=session_id, closer=closer, at=clock.now())
+    )
+    with database().reader() as session:
+        return _session(queries.get_session(session, session_id=session_id, reader=closer))
+
+
+def _session(row: CardSession) -> dict[str, Any]:
+    same_name = (
+        "id",
+        "status",
+        "instrument_id",
+        "account_id",
+        "customer_class",
+        "authorized_at",
+        "latest_end_at",
+        "started_at",
+        "ended_at",
+        "duration_s",
+        "minutes",
+        "samples",
+        "held_fen",
+        "amount_fen",
+        "paid_principal_fen",
+        "paid_subsidy_fen",
+        "price_lines",
+        "refusal",
+    )
+    return {
+        **{name: getattr(row, name) for name in same_name},
+        "instrument_code": row.instrument.code,
+        "terminal_code": row.terminal.code,
+        "card_masked": numbers.masked_number(row.card.face_number),
+        "flags": [Flag(each) for each in row.flags],
+    }
