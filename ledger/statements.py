@@ -44,6 +44,7 @@ FROM last
 
 # Each side is read through its own index and cut to one page before anything is joined to it.
 _SIDE = """
+SELECT * FROM (
 SELECT id, timestamp, value_at, journal_id, code, flags, amount_fen, pending_id, {other}_account_id AS counter_id,
        '{side}' = 'credit' AS is_credit, {side}_debits_pending_fen AS debits_pending,
        {side}_debits_posted_fen AS debits_posted, {side}_credits_pending_fen AS credits_pending,
@@ -54,6 +55,7 @@ WHERE {side}_account_id = %(account_id)s
   AND timestamp >= %(since)s::timestamptz AND timestamp < %(until)s::timestamptz
   AND (%(code)s::integer IS NULL OR code = %(code)s)
 ORDER BY timestamp {direction} LIMIT %(limit)s
+) AS {side}s
 """
 _LINES = """
 SELECT lines.*, journals.kind, journals.reference, journals.text, journals.actor, ended.amount_fen AS ended_fen,
@@ -69,7 +71,7 @@ ORDER BY lines.timestamp {direction}
 
 def _lines_sql(*, sides: tuple[str, ...], direction: str) -> str:
     other = {"debit": "credit", "credit": "debit"}
-    selects = (f"({_SIDE.format(side=side, other=other[side], direction=direction)})" for side in sides)
+    selects = (_SIDE.format(side=side, other=other[side], direction=direction) for side in sides)
     return _LINES.format(sides=" UNION ALL ".join(selects), direction=direction)
 
 

@@ -65,8 +65,8 @@ def fen(yuan: str) -> int:
     return int(whole) * 100 + int(part.ljust(2, "0") or 0)
 
 
-def ident(name: str) -> UUID:
-    return uuid5(SPACE, name)
+def ident(name: str, *, story: str = "") -> UUID:
+    return uuid5(SPACE, story + name)
 
 
 def pass_time(database: Database, seconds: int) -> None:
@@ -83,6 +83,7 @@ class Books:
     """The interpreter: tells a story to a real database and checks each answer."""
 
     database: Database
+    title: str = ""
     _chain: list[tuple[str, NewTransfer, str]] = field(default_factory=list)
     _count: int = 0
 
@@ -93,6 +94,10 @@ class Books:
             self._step(line, steps)
         with self.database.reader() as session:
             assert audit(session) == []
+
+    def ident(self, name: str) -> UUID:
+        """Give the id of a name in this story."""
+        return ident(name, story=self.title)
 
     def _step(self, line: str, following: Iterator[str]) -> None:
         verb, *words = line.split()
@@ -105,7 +110,7 @@ class Books:
                 self._balance(line, name=words[0], amount=words[1], held=words[3])
             case "state":
                 with self.database.reader() as session:
-                    state = pending_transfers(session, [ident(words[0])])[ident(words[0])]
+                    state = pending_transfers(session, [self.ident(words[0])])[self.ident(words[0])]
                 assert state.value == words[1], line
             case "later":
                 pass_time(self.database, int(words[0].removesuffix("s")))
@@ -119,7 +124,7 @@ class Books:
                 raise ValueError(f"The stories know no {verb!r}")
 
     def _account(self, name: str, flag: str) -> None:
-        new = NewAccount(id=ident(name), code=1001, flags=FLAGS[flag])
+        new = NewAccount(id=self.ident(name), code=1001, flags=FLAGS[flag])
         (result,) = self._run(lambda session: create_accounts(session, [new]))
         assert result.ok, result
 
@@ -147,8 +152,8 @@ class Books:
             amount = words.pop(1) if re.fullmatch(r"\d+\.\d\d", words[1]) else None
             ending = TransferFlag.POST_PENDING_TRANSFER if verb == "capture" else TransferFlag.VOID_PENDING_TRANSFER
             return NewTransfer(
-                id=ident(name or f"{verb} {self._count}"),
-                pending_id=ident(words[0]),
+                id=self.ident(name or f"{verb} {self._count}"),
+                pending_id=self.ident(words[0]),
                 amount_fen=fen(amount) if amount else None,
                 flags=ending,
             ), words[1:]
@@ -157,9 +162,9 @@ class Books:
         if verb == "close":
             flags |= TransferFlag.CLOSING_DEBIT | TransferFlag.BALANCING_DEBIT
         return NewTransfer(
-            id=ident(name or f"{verb} {self._count}"),
-            debit_account_id=ident(words[0]),
-            credit_account_id=ident(words[1]),
+            id=self.ident(name or f"{verb} {self._count}"),
+            debit_account_id=self.ident(words[0]),
+            credit_account_id=self.ident(words[1]),
             amount_fen=None if words[2] == "all" else fen(words[2]),
             code=1,
             flags=flags,
@@ -168,7 +173,7 @@ class Books:
 
     def _balance(self, line: str, *, name: str, amount: str, held: str) -> None:
         with self.database.reader() as session:
-            found = balances(session, [ident(name)])[ident(name)]
+            found = balances(session, [self.ident(name)])[self.ident(name)]
         sign = -1 if amount.startswith("-") else 1
         pending_fen = found.debits_pending_fen + found.credits_pending_fen
         assert (found.credit_balance_fen, pending_fen) == (sign * fen(amount.lstrip("-")), fen(held)), line
@@ -177,12 +182,12 @@ class Books:
         key, count, expected = words[0], int(words[1]), " ".join(words[3:])
         events = tuple(self.parse(next(following))[0] for _ in range(count))
         journal = NewJournal(
-            id=ident(f"journal {key}"),
+            id=self.ident(f"journal {key}"),
             kind="story",
             reference=key,
             text=f"Story {key}",
             actor="accountant",
-            idempotency_key=key,
+            idempotency_key=f"{self.title}{key}",
             transfers=events,
         )
         result = self._run(lambda session: post_journal(session, journal))
@@ -193,11 +198,11 @@ class Books:
         result = self._run(
             lambda session: reverse_journal(
                 session,
-                ident(f"journal {key}"),
-                id=ident(f"journal {under}"),
+                self.ident(f"journal {key}"),
+                id=self.ident(f"journal {under}"),
                 reason="a mistake",
                 actor="accountant",
-                idempotency_key=under,
+                idempotency_key=f"{self.title}{under}",
             )
         )
         assert result.status.value == expected, line
