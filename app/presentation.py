@@ -12,7 +12,8 @@ from flask import Flask, current_app, g, has_request_context, request, url_for
 from flask_babel import get_locale
 from markupsafe import Markup
 
-from app import clock, labels, web
+from app import clock, labels, money, web
+from app.books import chart
 from app.people.models import Role
 from app.security import Principal, principal_or_none
 from app.texts import Sentence, _, _l
@@ -56,9 +57,9 @@ class Entry:
 NAVIGATION = (
     Entry("reports_pages.today", _l("Today"), "layout-dashboard", CENTER),
     Entry("cards_pages.accounts", _l("My cards"), "wallet", (Role.CARDHOLDER,)),
-    Entry("sessions_pages.charges", _l("Charges"), "receipt", (Role.CARDHOLDER,)),
+    Entry("reports_pages.charges", _l("Charges"), "receipt", (Role.CARDHOLDER,)),
     Entry("topups_pages.start", _l("Top up"), "coins", (Role.CARDHOLDER,)),
-    Entry("sessions_pages.operator", _l("On now"), "activity", (Role.GROUP_OPERATOR,)),
+    Entry("reports_pages.on_now", _l("On now"), "activity", (Role.GROUP_OPERATOR,)),
     Entry("reports_pages.wall", _l("Live wall"), "layout-grid", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("reports_pages.ledger_view", _l("Ledger view"), "report-money", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("reports_pages.exceptions", _l("Exceptions"), "alert-triangle", (Role.SUB_CENTER_MANAGER, *CENTER)),
@@ -72,6 +73,7 @@ def install(flask: Flask) -> None:
     """Give templates their filters and what every page shows."""
     flask.jinja_env.filters.update(
         yuan=yuan,
+        yuan_field=money.yuan,
         moment=moment,
         day=day,
         clock_time=clock_time,
@@ -82,6 +84,9 @@ def install(flask: Flask) -> None:
         label=lambda value, kind: labels.find(value, kind).word,
         tone=lambda value, kind: labels.find(value, kind).tone,
         local=local,
+        customer=customer,
+        masked=masked_number,
+        book_line=lambda book: chart()[book.role],
     )
     flask.jinja_env.trim_blocks = True
     flask.jinja_env.lstrip_blocks = True
@@ -101,8 +106,7 @@ def yuan(amount_fen: int | None) -> Markup:
 
 def plain_yuan(amount_fen: int) -> str:
     """Write an amount of fen as plain text: ¥1,234.50, −¥0.05."""
-    whole, rest = divmod(abs(amount_fen), 100)
-    return f"{'−' if amount_fen < 0 else ''}¥{whole:,}.{rest:02d}"
+    return f"{'−' if amount_fen < 0 else ''}¥{money.yuan(abs(amount_fen))}"
 
 
 def local(at: datetime) -> datetime:
@@ -130,6 +134,11 @@ def clock_time(at: datetime | None, *, seconds: bool = False) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         here.isoformat(timespec="seconds"), here.strftime("%Y-%m-%d %H:%M:%S ") + zone_name(), text
     )
+
+
+def clock_time_text(at: datetime) -> str:
+    """Write the time of the day as plain text, for sentences."""
+    return local(at).strftime("%H:%M")
 
 
 def day(at: datetime | date | None) -> str:
@@ -167,6 +176,26 @@ def local_name(thing: Named | None) -> str:
     if thing is None:
         return "–"
     return thing.name_zh if chinese() else (thing.name_en or thing.name_zh)
+
+
+class Account(Protocol):
+    """A card account, with the person or the organisation it belongs to."""
+
+    number: Any
+    person: Any
+    organisation: Any
+
+
+def customer(account: Account) -> str:
+    """Name the customer of a card account."""
+    if account.organisation is not None:
+        return local_name(account.organisation)
+    return str(account.person.name if account.person is not None else account.number)
+
+
+def masked_number(face_number: str) -> str:
+    """Write a card's number so that it can be recognised but not typed."""
+    return f"**** {face_number[-4:]}"
 
 
 def chinese() -> bool:

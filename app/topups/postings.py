@@ -43,6 +43,16 @@ class _Line:
     flags: ledger.TransferFlag = ledger.TransferFlag.NONE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intended:
+    """A posting that will be made, to be shown before it is."""
+
+    debit: Book
+    credit: Book
+    code: TransferCode
+    amount_fen: int
+
+
 def credit_account(
     session: Session, voucher: Voucher, *, account_id: int, amount_fen: int, method: TopUpMethod
 ) -> None:
@@ -50,6 +60,26 @@ def credit_account(
 
     Raises PostingError.
     """
+    debt_fen = account_balances(session, [account_id])[account_id].debt_fen
+    lines = _credit_lines(account_id, method=method, debt_fen=debt_fen)
+    _post(session, voucher, kind=f"top_up_{method}", lines=lines, amount_fen=amount_fen)
+
+
+def preview(session: Session, *, account_id: int, amount_fen: int, method: TopUpMethod) -> list[Intended]:
+    """Give what `credit_account` would post now, so that a person reads it before she says yes."""
+    debt_fen = account_balances(session, [account_id])[account_id].debt_fen
+    return [
+        Intended(
+            debit=line.debit,
+            credit=line.credit,
+            code=line.code,
+            amount_fen=min(amount_fen, debt_fen) if line.code is TransferCode.DEBT_REPAID else amount_fen,
+        )
+        for line in _credit_lines(account_id, method=method, debt_fen=debt_fen)
+    ]
+
+
+def _credit_lines(account_id: int, *, method: TopUpMethod, debt_fen: int) -> tuple[_Line, ...]:
     principal = Book(BookRole.PRINCIPAL, account_id)
     lines = {
         TopUpMethod.CASH: (_Line(CASH, principal, TransferCode.TOP_UP),),
@@ -59,11 +89,11 @@ def credit_account(
         ),
         TopUpMethod.ONLINE: (_Line(PSP_CLEARING, principal, TransferCode.TOP_UP),),
     }[method]
-    if account_balances(session, [account_id])[account_id].debt_fen > 0:
+    if debt_fen > 0:
         # The ledger cuts it to what is owed at that moment, also if somebody else repays in between.
         debt = Book(BookRole.CUSTOMER_DEBT, account_id)
         lines += (_Line(principal, debt, TransferCode.DEBT_REPAID, ledger.TransferFlag.BALANCING_CREDIT),)
-    _post(session, voucher, kind=f"top_up_{method}", lines=lines, amount_fen=amount_fen)
+    return lines
 
 
 def set_aside(session: Session, voucher: Voucher, *, amount_fen: int) -> None:

@@ -1,0 +1,274 @@
+"""What people read: home, instruments, statement, charges with their evidence, ledger view, wall, exceptions, today."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+
+from app import clock, labels, periods, web
+from app.errors import Code, Refusal
+from app.people.models import Role
+from app.presentation import CENTER
+from app.reconciliation.models import ChargeVerdict
+from app.reports import picture, service, wording
+from app.security import principal, principal_or_none, require
+
+blueprint = Blueprint("reports_pages", __name__)
+
+SEARCH_LENGTH_MAX = 100
+PAGE_MAX = 10_000
+DIGITS_MAX = 10
+WATCHES_INSTRUMENTS = (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, *CENTER)
+HOMES = (
+    (CENTER, "reports_pages.today"),
+    ((Role.SUB_CENTER_MANAGER,), "reports_pages.ledger_view"),
+    ((Role.GROUP_OPERATOR,), "reports_pages.on_now"),
+    ((Role.CARDHOLDER,), "cards_pages.accounts"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where the pages before and after this one are; empty: there is none."""
+
+    previous_url: str = ""
+    next_url: str = ""
+
+
+@blueprint.app_template_filter("posting_word")
+def posting_word(posting: service.Posting) -> str:
+    """Say what a posting is: of a hold its phase, of any other transfer its code."""
+    return str(labels.find(str(posting.code) if posting.phase == "move" else posting.phase, "posting").word)
+
+
+@blueprint.get("/")
+def home() -> Any:
+    """Lead everyone to the page of their work, strangers to the instruments."""
+    person = principal_or_none()
+    endpoints = [endpoint for roles, endpoint in HOMES if person is not None and person.has(*roles)]
+    return redirect(url_for(endpoints[0] if endpoints else "reports_pages.catalog"))
+
+
+@blueprint.get("/instruments")
+def catalog() -> Any:
+    """Show all instruments with what they do now; open to everyone."""
+    search = request.args.get("search", "").strip()[:SEARCH_LENGTH_MAX]
+    chosen_class = request.args.get("class", "")[:SEARCH_LENGTH_MAX]
+    unit_id = _whole("unit", default=0)
+    page = _page()
+    with web.database().reader() as session:
+        listing = service.catalog(
+            session, at=clock.now(), search=search, instrument_class=chosen_class, unit_id=unit_id or None, page=page
+        )
+        return render_template(
+            "reports/catalog.html",
+            listing=listing,
+            search=search,
+            chosen_class=chosen_class,
+            classes=service.classes(session),
+            unit_id=unit_id,
+            units=service.units(session),
+            links=_links(page, has_more=listing.has_more),
+        )
+
+
+@blueprint.get("/instruments/<int:instrument_id>")
+def instrument(instrument_id: int) -> Any:
+    """Show one instrument: where it stands, what it does now, what it costs."""
+    g.section = "reports_pages.catalog"
+    now = clock.now()
+    with web.database().reader() as session:
+        place = service.place(session, instrument_id=instrument_id, at=now)
+        return render_template(
+            "reports/instrument.html", place=place, prices=service.prices(session, instrument_id=instrument_id, at=now)
+        )
+
+
+@blueprint.get("/charges")
+@require(Role.CARDHOLDER)
+def charges() -> Any:
+    """List the customer's card sessions, each leading to its evidence."""
+    page = _page()
+    with web.database().reader() as session:
+        found = service.charges_of_customer(session, reader=principal(), page=page)
+        return render_template("reports/charges.html", found=found, links=_links(page, has_more=found.has_more))
+
+
+@blueprint.get("/charges/<uuid:session_id>")
+@require()
+def evidence(session_id: UUID) -> Any:
+    """Show what speaks for a charge: our signature."""
+    g.section = "reports_pages.charges" if principal().has(Role.CARDHOLDER) else "reports_pages.wall"
+    with web.database().reader() as session:
+        found = service.evidence(session, session_id=session_id, reader=principal(), at=clock.now(), points_max=700)
+        zone = web.settings().site_timezone
+        return render_template(
+            "reports/evidence.html",
+            found=found,
+            wording=wording,
+            wide=picture.draw(found, frame=picture.WIDE, site_timezone=zone),
+            small=picture.draw(found, frame=picture.SMALL, site_timezone=zone),
+        )
+
+
+@blueprint.get("/accounts/<int:account_id>/statement")
+@require()
+def statement(account_id: int) -> Any:
+    """Show a month of a card account with the balance after every line."""
+    g.section = "cards_pages.accounts"
+    month, zone = _month(), web.settings().site_timezone
+    with web.database().reader() as session:
+        found = service.statement(
+            session, account_id=account_id, reader=principal(), since=month.since(zone), until=month.until(zone)
+        )
+        return render_template("reports/statement.html", found=found, **_months(month))
+
+
+@blueprint.get("/on-now")
+@require(Role.GROUP_OPERATOR)
+def on_now() -> Any:
+    """Show who is on the group's instruments, the overdue ones first."""
+    with web.database().reader() as session:
+        wall = service.wall(session, reader=principal(), at=clock.now())
+        return render_template(
+            "reports/on_now.html", wall=wall, charges=service.open_charges(session, reader=principal())
+        )
+
+
+@blueprint.get("/wall")
+@require(*WATCHES_INSTRUMENTS)
+def wall() -> Any:
+    """Show the live states; the page asks for the part below every two seconds."""
+    return _wall("reports/wall.html")
+
+
+@blueprint.get("/wall/live")
+@require(*WATCHES_INSTRUMENTS)
+def wall_live() -> Any:
+    """Give the part of the wall that changes."""
+    return _wall("reports/wall_live.html")
+
+
+@blueprint.get("/ledger-view")
+@require(Role.SUB_CENTER_MANAGER, *CENTER)
+def ledger_view() -> Any:
+    """Show income, debts, hours and subsidy from the sub-center down to the instrument."""
+    month, zone = _month(), web.settings().site_timezone
+    with web.database().reader() as session:
+        view = service.ledger_view(session, reader=principal(), since=month.since(zone), until=month.until(zone))
+        return render_template("reports/ledger_view.html", view=view, **_months(month))
+
+
+@blueprint.get("/ledger-view/units/<int:unit_id>")
+@require(Role.SUB_CENTER_MANAGER, *CENTER)
+def unit_account(unit_id: int) -> Any:
+    """Show the transfers that make up what is owed to a unit."""
+    g.section = "reports_pages.ledger_view"
+    with web.database().reader() as session:
+        return render_template(
+            "reports/unit_account.html", found=service.unit_account(session, unit_id=unit_id, reader=principal())
+        )
+
+
+@blueprint.get("/ledger-view/instruments/<int:instrument_id>")
+@require(*WATCHES_INSTRUMENTS)
+def instrument_charges(instrument_id: int) -> Any:
+    """Show a month's charges on one instrument."""
+    g.section = "reports_pages.ledger_view"
+    month, zone, page = _month(), web.settings().site_timezone, _page()
+    with web.database().reader() as session:
+        found = service.charges_of_instrument(
+            session,
+            instrument_id=instrument_id,
+            reader=principal(),
+            since=month.since(zone),
+            until=month.until(zone),
+            page=page,
+        )
+        return render_template(
+            "reports/instrument_charges.html",
+            instrument=found.instrument,
+            found=found.charges,
+            page_links=_links(page, has_more=found.charges.has_more),
+            **_months(month),
+        )
+
+
+@blueprint.get("/exceptions")
+@require(Role.SUB_CENTER_MANAGER, *CENTER)
+def exceptions() -> Any:
+    """Show the charges that need a person."""
+    chosen = request.args.get("verdict", "")
+    verdict = ChargeVerdict(chosen) if chosen in set(ChargeVerdict) else None
+    page = _page()
+    with web.database().reader() as session:
+        found = service.exceptions(session, reader=principal(), verdict=verdict, page=page)
+        return render_template(
+            "reports/exceptions.html",
+            found=found,
+            chosen=verdict,
+            verdicts=[each for each in ChargeVerdict if each not in service.QUIET],
+            wording=wording,
+            links=_links(page, has_more=page * 50 < found.total),
+        )
+
+
+@blueprint.get("/today")
+@require(*CENTER)
+def today() -> Any:
+    """Show the whole platform at a glance."""
+    now = clock.now()
+    since = periods.day_began(now, zone=web.settings().site_timezone)
+    with web.database().reader() as session:
+        return render_template(
+            "reports/today.html", found=service.today(session, reader=principal(), since=since, at=now), since=since
+        )
+
+
+def _wall(template: str) -> Any:
+    with web.database().reader() as session:
+        return render_template(template, wall=service.wall(session, reader=principal(), at=clock.now()))
+
+
+def _month() -> periods.Month:
+    zone = web.settings().site_timezone
+    asked = request.args.get("month", "")
+    month = periods.Month.parse(asked) if asked else periods.Month.of(clock.now(), zone=zone)
+    if month is None:
+        raise Refusal(Code.VALIDATION_FAILED, fields={"month": ["YYYY-MM"]})
+    return month
+
+
+def _months(month: periods.Month) -> dict[str, Any]:
+    present = periods.Month.of(clock.now(), zone=web.settings().site_timezone)
+    return {
+        "month": month,
+        "links": Links(
+            previous_url=_here(month=str(month.next)) if month < present else "",
+            next_url=_here(month=str(month.previous)),
+        ),
+    }
+
+
+def _page() -> int:
+    return max(1, _whole("page", default=1))
+
+
+def _whole(name: str, *, default: int) -> int:
+    text = request.args.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS_MAX and int(text) <= PAGE_MAX else default
+
+
+def _links(page: int, *, has_more: bool) -> Links:
+    return Links(
+        previous_url=_here(page=str(page - 1)) if page > 1 else "",
+        next_url=_here(page=str(page + 1)) if has_more else "",
+    )
+
+
+def _here(**changed: str) -> str:
+    """Give the present address with some of its values changed."""
+    values: dict[str, Any] = dict(request.args.items()) | dict(request.view_args or {}) | changed
+    values.pop("lang", None)
+    return url_for(request.endpoint or "reports_pages.home", **values)

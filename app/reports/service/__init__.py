@@ -1,0 +1,61 @@
+"""What people read: every query behind the pages and documents, over all domains; nothing here changes anything."""
+
+from app.reports.service.charges import (
+    ChargeLine,
+    ChargeList,
+    InstrumentCharges,
+    charges_of_customer,
+    charges_of_instrument,
+)
+from app.reports.service.evidence import Evidence, Point, Watched, evidence
+from app.reports.service.exceptions import QUIET, ExceptionLine, Exceptions, exceptions
+from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
+from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
+from app.reports.service.postings import Posting, Side
+from app.reports.service.statement import Money, Statement, StatementLine, statement
+from app.reports.service.today import BookCheck, Today, today
+from app.reports.service.wall import Happening, Tile, Wall, open_charges, wall
+
+__all__ = [
+    "QUIET",
+    "BookCheck",
+    "ChargeLine",
+    "ChargeList",
+    "Evidence",
+    "ExceptionLine",
+    "Exceptions",
+    "Figures",
+    "Happening",
+    "InstrumentCharges",
+    "LedgerView",
+    "Listing",
+    "Money",
+    "Node",
+    "Place",
+    "Point",
+    "Posting",
+    "Price",
+    "Side",
+    "Statement",
+    "StatementLine",
+    "Tile",
+    "Today",
+    "UnitAccount",
+    "Wall",
+    "Watched",
+    "catalog",
+    "charges_of_customer",
+    "charges_of_instrument",
+    "classes",
+    "evidence",
+    "exceptions",
+    "ledger_view",
+    "open_charges",
+    "place",
+    "prices",
+    "statement",
+    "today",
+    "unit_account",
+    "units",
+    "wall",
+]

@@ -1,0 +1,111 @@
+"""What was billed and why, in one sentence a customer can check against the picture."""
+
+from typing import Any
+
+from app.presentation import clock_time_text, duration, local_name, plain_yuan
+from app.reconciliation.models import ChargeVerdict, Verdict
+from app.reports.service import Evidence
+from app.sessions.models import SessionStatus
+from app.subsidies.models import Decision
+from app.texts import _
+
+
+def claim(found: Evidence) -> str:
+    """Say what was billed for which time on which instrument."""
+    charge = found.charge
+    instrument = local_name(charge.instrument)
+    if charge.status is SessionStatus.REFUSED:
+        return _("The card was refused on %(instrument)s; nothing was reserved or charged.", instrument=instrument)
+    if charge.status is SessionStatus.VOID:
+        return _("The use of %(instrument)s was cancelled; what was reserved is free again.", instrument=instrument)
+    if charge.amount_fen is None or charge.ended_at is None:
+        return _(
+            "%(instrument)s is in use since %(start)s; %(held)s are reserved and nothing is charged yet.",
+            instrument=instrument,
+            start=clock_time_text(found.start),
+            held=plain_yuan(charge.held_fen),
+        )
+    return _(
+        "%(amount)s charged for %(duration)s on %(instrument)s, from %(start)s to %(end)s.",
+        amount=plain_yuan(charge.amount_fen),
+        duration=duration(charge.duration_s),
+        instrument=instrument,
+        start=clock_time_text(found.start),
+        end=clock_time_text(found.end),
+    )
+
+
+def reason(verdict: Verdict | None) -> str:
+    """Say why the verdict came out as it did, with the numbers it rests on."""
+    if verdict is None:
+        return _("The box's readings are compared with the charge within minutes after the session ends.")
+    numbers = _numbers(verdict)
+    match verdict.verdict:
+        case ChargeVerdict.MATCHED:
+            return _(
+                "The box saw the instrument run for %(overlap)s of the charged time. The rest, %(idle)s that no run or"
+                " preparation explains, is within the tolerance of %(tolerance)s.",
+                **numbers,
+            )
+        case ChargeVerdict.MATCHED_SPLIT:
+            return _(
+                "The box saw %(runs)d runs, together %(overlap)s of the charged time; the pauses between them belong"
+                " to one use.",
+                **numbers,
+            )
+        case ChargeVerdict.MATCHED_SHARED:
+            return _(
+                "The instrument ran on while the cards changed; %(overlap)s of that run lie in this charge.", **numbers
+            )
+        case ChargeVerdict.OVER_CHARGED:
+            return _(
+                "The box saw the instrument run for %(overlap)s only; %(idle)s of the charged time are explained by"
+                " nothing. The swipe-out may have been forgotten.",
+                **numbers,
+            )
+    return _other_reason(verdict.verdict, numbers)
+
+
+def _other_reason(verdict: ChargeVerdict, numbers: dict[str, Any]) -> str:
+    match verdict:
+        case ChargeVerdict.UNDER_CHARGED:
+            return _("The instrument ran %(unpaid)s outside the charged time without another card.", **numbers)
+        case ChargeVerdict.PHANTOM:
+            return _("The box worked all the time and saw no run; the card paid for an instrument that did not run.")
+        case ChargeVerdict.NO_EVIDENCE:
+            return _(
+                "The box said nothing for %(unknown)s of the charged time. Silence proves neither use nor idleness, so"
+                " the charge stands but is not verified.",
+                **numbers,
+            )
+        case ChargeVerdict.BOX_SUSPECT:
+            return _("The clock or the readings of the box are doubtful for this time, so they decide nothing.")
+        case ChargeVerdict.PROVISIONAL:
+            return _("The box may not have told everything about this time yet; the verdict follows when it has.")
+    return _("No box meters this instrument, so there is nothing to compare the charge with.")
+
+
+def _numbers(verdict: Verdict) -> dict[str, Any]:
+    evidence = verdict.evidence
+    own = [run for run in evidence.get("runs", ()) if run.get("own")]
+    return {
+        "overlap": duration(verdict.overlap_s),
+        "idle": duration(evidence.get("idle_s", verdict.charge_only_s)),
+        "unpaid": duration(verdict.box_only_s),
+        "unknown": duration(evidence.get("unknown_s", 0)),
+        "tolerance": duration(verdict.tolerance_s),
+        "runs": len(own),
+    }
+
+
+def subsidy(decision: Decision | None, *, verified: bool) -> str:
+    """Say what subsidy came of a charge."""
+    if decision is None:
+        if verified:
+            return _("The subsidy is worked out within minutes after the verification.")
+        return _("Only a verified use can earn a subsidy.")
+    if decision.clawed_back_at is not None:
+        return _("A subsidy of %(amount)s was taken back with the charge.", amount=plain_yuan(decision.amount_fen))
+    if decision.amount_fen == 0:
+        return _("This use earned no subsidy.")
+    return _("%(amount)s went back to the card's subsidy balance.", amount=plain_yuan(decision.amount_fen))
