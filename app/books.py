@@ -43,7 +43,7 @@ class BookRole(StrEnum):
 
 
 class TransferCode(IntEnum):
-    """Why a transfer was made; its `code` in the ledger. The hundreds are the domain: 1 top-ups, 2 sessions."""
+    """Why a transfer was made; its `code` in the ledger. The hundreds are the domain: 1 top-ups, 2 sessions, 3 subsidies."""
 
     TOP_UP = 101
     RECEIPT_SEEN = 102
@@ -53,6 +53,9 @@ class TransferCode(IntEnum):
     SESSION_SERVICE_FEE = 202
     SESSION_VAT = 203
     SESSION_LATE_CHARGE = 204
+    FUND_RECEIVED = 301
+    SUBSIDY_GRANTED = 302
+    SUBSIDY_CLAWED_BACK = 303
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

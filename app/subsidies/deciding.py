@@ -277,6 +277,11 @@ def _shared(decision: Decision, *, amount_fen: int) -> Decision:
     return Decision(amount_fen=amount_fen, wanted_fen=decision.wanted_fen, reason=reason, trace=(*decision.trace, step))
 
 
+def trace_document(decision: Decision) -> list[dict[str, Any]]:
+    """Give the trace as the JSON that is stored with a decision."""
+    return [asdict(step) for step in decision.trace]
+
+
 def floor_fen(amount: Fraction) -> int:
     """Round down to the fen."""
     return amount.numerator // amount.denominator

@@ -113,8 +113,9 @@ def test_a_waiting_charge_is_looked_at_less_and_less_often(world: World) -> None
     pauses = []
     now = at(75)
     for _ in range(6):
-        world.database.run(lambda session, now=now: service.reconcile(session, at=now, limit=10))
-        with world.database.reader() as session:
+        with world.database.transaction() as session:
+            service.reconcile(session, at=now, limit=10)
+            session.flush()
             due_at = session.execute(text("SELECT due_at FROM app.reconciliation_due")).scalar_one()
         pauses.append((due_at - now) / timedelta(minutes=1))
         now = due_at
