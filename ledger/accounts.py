@@ -24,14 +24,14 @@ INSERT INTO ledger.accounts
     (id, ledger, code, flags, user_data_128, user_data_64, user_data_32, closed, created_at, last_at)
 SELECT new.*, statement_timestamp(), statement_timestamp()
 FROM unnest(
-    %(ids)s::uuid[], %(ledgers)s::integer[], %(codes)s::integer[], %(flags)s::smallint[], %(data_128)s::uuid[],
-    %(data_64)s::bigint[], %(data_32)s::integer[], %(closed)s::boolean[]
+    %(ids)b::uuid[], %(ledgers)b::integer[], %(codes)b::integer[], %(flags)b::smallint[], %(data_128)b::uuid[],
+    %(data_64)b::bigint[], %(data_32)b::integer[], %(closed)b::boolean[]
 ) AS new
 """
 LOOKUP = """
 SELECT id, ledger, code, flags, user_data_128, user_data_64, user_data_32, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, created_at, last_at
-FROM ledger.accounts WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id
+FROM ledger.accounts WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id
 """
 # A hold whose time is over reserves nothing, also before anybody wrote its end down.
 BALANCES = """
@@ -46,7 +46,7 @@ SELECT id,
            WHERE holds.credit_account_id = accounts.id AND state = 'open' AND expires_at <= statement_timestamp()
        ), 0)::bigint,
        credits_posted_fen
-FROM ledger.accounts WHERE id = ANY(%(ids)s::uuid[])
+FROM ledger.accounts WHERE id = ANY(%(ids)b::uuid[])
 """
 
 
@@ -104,7 +104,7 @@ def lock_balances(session: Session, ids: Iterable[UUID]) -> dict[UUID, Balances]
     ids = list(ids)
     execute(
         session,
-        "SELECT 1 FROM ledger.accounts WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE",
+        "SELECT 1 FROM ledger.accounts WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id FOR NO KEY UPDATE",
         {"ids": ids},
     )
     return balances(session, ids)

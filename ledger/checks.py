@@ -5,7 +5,7 @@ from datetime import MAXYEAR, UTC, datetime, timedelta
 from uuid import UUID
 
 from ledger.errors import CreateTransferStatus as Status
-from ledger.values import AMOUNT_MAX_FEN, ID_MAX, ID_ZERO, AccountFlag, NewTransfer, Transfer, TransferFlag
+from ledger.values import AMOUNT_MAX_FEN, AccountFlag, NewTransfer, Transfer, TransferFlag
 
 # Plain integers: an IntFlag's `&` builds an enum member each time, which costs more than the rest of a check.
 LINKED = int(TransferFlag.LINKED)
@@ -23,6 +23,7 @@ KNOWN = LINKED | PENDING | ENDING | BALANCING | CLOSING
 DEBITS_LIMITED = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS)
 CREDITS_LIMITED = int(AccountFlag.CREDITS_MUST_NOT_EXCEED_DEBITS)
 
+INT_MAX = 2**128 - 1
 ONE_TICK = timedelta(microseconds=1)
 END_OF_TIME = datetime(MAXYEAR, 1, 1, tzinfo=UTC)
 
@@ -81,22 +82,22 @@ def id_refusal(event: NewTransfer, flags: int) -> Status | None:
     """Check the form of the id: the only check before idempotency."""
     if flags & ~KNOWN:
         return Status.RESERVED_FLAG
-    if event.id == ID_ZERO:
+    if event.id.int == 0:
         return Status.ID_MUST_NOT_BE_ZERO
-    if event.id == ID_MAX:
+    if event.id.int == INT_MAX:
         return Status.ID_MUST_NOT_BE_INT_MAX
     return None
 
 
 def form_refusal(event: NewTransfer, flags: int) -> Status | None:
     """Check a single-phase or pending transfer by itself."""
-    if event.debit_account_id is None or event.debit_account_id == ID_ZERO:
+    if event.debit_account_id is None or event.debit_account_id.int == 0:
         return Status.DEBIT_ACCOUNT_ID_MUST_NOT_BE_ZERO
-    if event.debit_account_id == ID_MAX:
+    if event.debit_account_id.int == INT_MAX:
         return Status.DEBIT_ACCOUNT_ID_MUST_NOT_BE_INT_MAX
-    if event.credit_account_id is None or event.credit_account_id == ID_ZERO:
+    if event.credit_account_id is None or event.credit_account_id.int == 0:
         return Status.CREDIT_ACCOUNT_ID_MUST_NOT_BE_ZERO
-    if event.credit_account_id == ID_MAX:
+    if event.credit_account_id.int == INT_MAX:
         return Status.CREDIT_ACCOUNT_ID_MUST_NOT_BE_INT_MAX
     if event.debit_account_id == event.credit_account_id:
         return Status.ACCOUNTS_MUST_BE_DIFFERENT
@@ -119,9 +120,9 @@ def ending_form_refusal(event: NewTransfer, flags: int) -> Status | None:
     """Check a post or a void by itself."""
     if flags & ENDING == ENDING or flags & (PENDING | BALANCING | CLOSING):
         return Status.FLAGS_ARE_MUTUALLY_EXCLUSIVE
-    if event.pending_id is None or event.pending_id == ID_ZERO:
+    if event.pending_id is None or event.pending_id.int == 0:
         return Status.PENDING_ID_MUST_NOT_BE_ZERO
-    if event.pending_id == ID_MAX:
+    if event.pending_id.int == INT_MAX:
         return Status.PENDING_ID_MUST_NOT_BE_INT_MAX
     if event.pending_id == event.id:
         return Status.PENDING_ID_MUST_BE_DIFFERENT

@@ -10,7 +10,7 @@ from ledger.values import PendingState
 
 STATES = """
 SELECT id, CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END
-FROM ledger.pending_transfers WHERE id = ANY(%(ids)s::uuid[])
+FROM ledger.pending_transfers WHERE id = ANY(%(ids)b::uuid[])
 """
 OVERDUE = """
 SELECT id, debit_account_id, credit_account_id FROM ledger.pending_transfers

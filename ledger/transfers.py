@@ -83,7 +83,7 @@ class Machine:
         self.expire_overdue()
         results: list[TransferResult] = []
         for chain in _chains(events):
-            if len(chain) == 1 and not chain[0].flags & LINKED:
+            if len(chain) == 1 and not int(chain[0].flags) & LINKED:
                 results.append(self._take(chain[0]))
             else:
                 results.extend(self._take_chain(chain))
@@ -94,7 +94,7 @@ class Machine:
         ids = {id_ for transfer in self.created for id_ in (transfer.debit_account_id, transfer.credit_account_id)}
         for hold in self.ended.values():
             ids.update((hold.transfer.debit_account_id, hold.transfer.credit_account_id))
-        return [self.accounts[id_] for id_ in sorted(ids)]
+        return [self.accounts[id_] for id_ in ids]
 
     def overdue(self) -> list[Hold]:
         """Give the loaded holds that nobody ended in time, the first to run out first."""
@@ -113,7 +113,7 @@ class Machine:
         self._before = _Before(self)
         results = []
         for position, event in enumerate(chain):
-            is_open_end = position == len(chain) - 1 and event.flags & LINKED
+            is_open_end = position == len(chain) - 1 and int(event.flags) & LINKED
             result = TransferResult(event.id, Status.LINKED_EVENT_CHAIN_OPEN) if is_open_end else self._take(event)
             results.append(result)
             if result.status is not Status.CREATED:
@@ -125,7 +125,7 @@ class Machine:
         self._before = None
         failing = results[-1]
         others = [TransferResult(event.id, Status.LINKED_EVENT_FAILED) for event in chain]
-        if chain[-1].flags & LINKED:
+        if int(chain[-1].flags) & LINKED:
             others[-1] = TransferResult(chain[-1].id, Status.LINKED_EVENT_CHAIN_OPEN)
         others[len(results) - 1] = failing
         return others
@@ -350,7 +350,7 @@ def _chains(events: Iterable[NewTransfer]) -> Iterable[list[NewTransfer]]:
     chain: list[NewTransfer] = []
     for event in events:
         chain.append(event)
-        if not event.flags & LINKED:
+        if not int(event.flags) & LINKED:
             yield chain
             chain = []
     if chain:
