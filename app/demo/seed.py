@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from app.people import service as people
 from app.people.models import OrganisationKind, Role
 from app.people.principals import Principal
 from app.settings import Settings
-from app.subsidies import service as subsidies
+from app.subsidies import funds, publishing
 from app.topups import service as top_ups
 from app.topups.models import TopUpMethod
 from telemetry import boxes, calibration
@@ -215,6 +216,7 @@ def _slices(trace: str) -> list[tuple[int, int]]:
     return [(start_s - MARGIN_S, end_s + MARGIN_S) for start_s, end_s in runs]
 
 
+@cache
 def _calibration(trace: str) -> Calibration:
     week_ms = CALIBRATION_DAYS * 24 * 3600 * 1000
     readings = list(programme.load(trace).readings())
@@ -226,11 +228,11 @@ def _calibration(trace: str) -> Calibration:
 
 def _fund(session: Session, made: Seeded, *, at: datetime) -> None:
     finance = made.staff["finance"]
-    fund = subsidies.create_fund(session, **FUND, budget_fen_per_year=FUND_FEN, actor=finance.username, at=at)
-    subsidies.receive_money(
+    fund = funds.create_fund(session, **FUND, budget_fen_per_year=FUND_FEN, actor=finance.username, at=at)
+    funds.receive_money(
         session, fund_id=fund.id, amount_fen=FUND_FEN, reference="渝财教〔2026〕1号", actor=finance.username, at=at
     )
-    subsidies.publish_shipped(session, code=RULE_SET, fund_id=fund.id, valid_from=_long_ago(at), actor=ACTOR, at=at)
+    publishing.publish_shipped(session, code=RULE_SET, fund_id=fund.id, valid_from=_long_ago(at), actor=ACTOR, at=at)
 
 
 def _customer(session: Session, each: Mapping[str, Any], made: Seeded, *, settings: Settings, at: datetime) -> None:

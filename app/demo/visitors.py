@@ -100,9 +100,10 @@ class Visitor:
         starts_at = run_start - timedelta(seconds=chance.randint(60, 180))
         ends_at = run_end + timedelta(seconds=chance.randint(60, 180))
         if conduct is Conduct.FORGETS:
-            ends_at = run_end + timedelta(minutes=chance.randint(14, 18))
+            ends_at = run_end + timedelta(minutes=chance.randint(12, 14))
         if conduct is Conduct.PAYS_FOR_NOTHING:
-            starts_at, ends_at = run_start - timedelta(minutes=13), run_start - timedelta(minutes=7)
+            # Far enough from this run and from the one before that nobody could mistake it for either.
+            starts_at, ends_at = run_start - timedelta(minutes=19), run_start - timedelta(minutes=12)
         return Visit(card=card["name"], pin=card["pin"], starts_at=starts_at, ends_at=ends_at)
 
     def _make(self, visit: Visit) -> bool:
