@@ -17,7 +17,7 @@ class PendingAuthorization:
 
     session_id: UUID
     mid: UUID
-    message: str | None
+    message: str | None = None
     boot: Count
     asked_at_mono_ms: DurationMs
     minutes: Minutes

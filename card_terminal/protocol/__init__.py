@@ -12,6 +12,7 @@ DEVICE_PENDING are not stored as answers. A wrong PIN does not use up the token.
 
 from card_terminal.protocol.answers import (
     Action,
+    Answer,
     AuthorizeAnswer,
     CardBeginAnswer,
     ConfigAnswer,
@@ -112,6 +113,7 @@ __all__ = [
     "QUERY_NAMES",
     "TOKEN_LIFETIME_MS",
     "Action",
+    "Answer",
     "AuthorizeAnswer",
     "Bilingual",
     "CardBegin",

@@ -1,0 +1,492 @@
+"""A small world for the terminal: a clock that tests turn, an honest server in memory, and a wire that can fail."""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from card_terminal.client import Client, ServerTime
+from card_terminal.configuration import Configuration
+from card_terminal.delivery import Delivery
+from card_terminal.flow import State
+from card_terminal.identity import Identity, keep_identity, load_identity, load_key
+from card_terminal.journal import Journal
+from card_terminal.protocol import (
+    CHAIN_START,
+    CLOCK_SKEW_MAX_MS,
+    Action,
+    Answer,
+    AuthorizeAnswer,
+    CardBegin,
+    CardBeginAnswer,
+    Config,
+    ConfigAnswer,
+    CostStep,
+    DeviceStatus,
+    Ended,
+    EnrolAnswer,
+    Event,
+    EventResult,
+    EventsAnswer,
+    EventStatus,
+    ExtendAnswer,
+    Hello,
+    HelloAnswer,
+    Meter,
+    ProtocolError,
+    Query,
+    QueryBody,
+    ReaderState,
+    RefusalCode,
+    Reversal,
+    SessionAuthorize,
+    SessionExtend,
+    SessionState,
+    Started,
+    SunCard,
+    TariffSnapshot,
+    TerminalConfig,
+    TypedCard,
+    Words,
+    accept,
+    chain_hash,
+    decode_public_key,
+    encode_public_key,
+    read_enrolment,
+    read_event,
+    read_events_body,
+    read_header,
+    read_message_body,
+    read_query,
+    refusal,
+    refuse,
+    sign_config,
+    whole_seconds,
+)
+from card_terminal.readers import Reading
+from card_terminal.store import Store
+from card_terminal.terminal import Terminal, Timing
+from card_terminal.view import Viewer
+
+FEN_PER_MINUTE = 50
+PRICE = Words(zh="30元/小时", en="30 yuan per hour")
+
+
+class Killed(BaseException):
+    """The process dies here: nothing of the terminal's memory survives."""
+
+
+class RefusingError(Exception):
+    def __init__(self, code: RefusalCode) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class TurnedClock:
+    """Stands still until a test turns it."""
+
+    boot_key: str = "boot 1"
+    mono: int = 1_000_000
+    wall: int = 1_790_000_000_000
+
+    def wall_ms(self) -> int:
+        return self.wall
+
+    def mono_ms(self) -> int:
+        return self.mono
+
+    def real_s(self, duration_ms: int) -> float:
+        return duration_ms / 1000
+
+    def turn(self, duration_ms: int) -> None:
+        self.mono += duration_ms
+        self.wall += duration_ms
+
+
+@dataclass
+class ServerSession:
+    card: str
+    held_fen: int
+    minutes: int
+    state: SessionState = SessionState.HELD
+    charged_fen: int | None = None
+
+
+@dataclass
+class HonestServer:
+    """Does what the protocol promises, in memory, and checks what terminals promise."""
+
+    clock: TurnedClock
+    balances_fen: dict[str, int] = field(default_factory=dict)
+    pins: dict[str, str] = field(default_factory=dict)
+    skew_ms: int = 0
+    config_version: int = 1
+    minutes_max: int | None = None
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    devices: dict[str, Ed25519PublicKey] = field(default_factory=dict)
+    answers: dict[UUID, tuple[str, tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    sessions: dict[UUID, ServerSession] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    results: list[EventResult] = field(default_factory=list)
+    executions: int = 0
+
+    # The doors
+
+    def handle(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        try:
+            if name == "enroll":
+                return 200, accept(self._enrol(read_message_body(body)))
+            if name == "events":
+                return 200, accept(self._take_events(read_events_body(body)))
+            return self._answer_query(name, read_message_body(body))
+        except ProtocolError as error:
+            return self._refused(error.code)
+        except RefusingError as error:
+            return self._refused(error.code)
+
+    def _refused(self, code: RefusalCode) -> tuple[int, dict[str, Any]]:
+        return refusal(code).http_status, refuse(code, server_time=self.now_ms())
+
+    def now_ms(self) -> int:
+        return self.clock.wall + self.skew_ms
+
+    def _key_of(self, message: str) -> Ed25519PublicKey:
+        key_id = read_header(message).key_id
+        if key_id not in self.devices:
+            raise RefusingError(RefusalCode.DEVICE_REVOKED)
+        return self.devices[key_id]
+
+    def _enrol(self, message: str) -> EnrolAnswer:
+        enrolment = read_enrolment(message)
+        if enrolment.code != "GOOD-CODE":
+            raise RefusingError(RefusalCode.ENROLMENT_CODE_INVALID)
+        self.devices["terminal-1"] = decode_public_key(enrolment.public_key)
+        return self.enrol_answer()
+
+    def enrol_answer(self) -> EnrolAnswer:
+        return EnrolAnswer(
+            device_id="terminal-1",
+            server_key_id="server-1",
+            server_public_key=encode_public_key(self.key.public_key()),
+            status=DeviceStatus.ACTIVE,
+            server_time=self.now_ms(),
+        )
+
+    # Queries
+
+    def _answer_query(self, name: str, message: str) -> tuple[int, dict[str, Any]]:
+        query = read_query(message, key=self._key_of(message), name=name)
+        fingerprint = hashlib.sha256(message.encode()).hexdigest()
+        if query.mid in self.answers:
+            known, answer = self.answers[query.mid]
+            return answer if known == fingerprint else self._refused(RefusalCode.IDEMPOTENCY_CONFLICT)
+        if abs(query.st - self.now_ms()) > CLOCK_SKEW_MAX_MS:
+            return self._refused(RefusalCode.CLOCK_SKEW)
+        self.executions += 1
+        try:
+            answer = 200, accept(self._execute(query))
+        except RefusingError as error:
+            answer = self._refused(error.code)
+        self.answers[query.mid] = (fingerprint, answer)
+        return answer
+
+    def _execute(self, query: Query) -> Answer:
+        doors: dict[type[QueryBody], Callable[[Any], Answer]] = {
+            Hello: self._hello,
+            Config: self._config,
+            CardBegin: self._begin,
+            SessionAuthorize: self._authorize,
+            SessionExtend: self._extend,
+        }
+        return doors[type(query.body)](query.body)
+
+    def _hello(self, hello: Hello) -> HelloAnswer:
+        session = self.sessions.get(hello.session_id) if hello.session_id else None
+        state = session.state if session else SessionState.UNKNOWN
+        return HelloAnswer(
+            server_time=self.now_ms(),
+            acked_seq=len(self.messages),
+            config_version=self.config_version,
+            session_state=state if hello.session_id else None,
+        )
+
+    def _config(self, _config: Config) -> ConfigAnswer:
+        config = TerminalConfig(
+            version=self.config_version,
+            instrument=Words(zh="扫描电镜", en="Electron microscope"),
+            unit=Words(zh="重庆大学", en="Chongqing University"),
+            price=PRICE,
+        )
+        return ConfigAnswer(config=sign_config(config, key=self.key, key_id="server-1"), server_time=self.now_ms())
+
+    def _begin(self, begin: CardBegin) -> CardBeginAnswer:
+        card = begin.card.uri.split("#")[-1] if isinstance(begin.card, SunCard) else begin.card.number
+        if card not in self.balances_fen:
+            raise RefusingError(RefusalCode.CARD_UNKNOWN)
+        open_here = self._open_session()
+        if open_here is not None and self.sessions[open_here].card != card:
+            raise RefusingError(RefusalCode.INSTRUMENT_BUSY)
+        token = f"token-{len(self.tokens):020}"
+        self.tokens[token] = card
+        return CardBeginAnswer(
+            token=token,
+            card=card,
+            name_masked=f"{card[0]}**",
+            pin_required=card in self.pins,
+            actions=(Action.END,) if open_here else (Action.START,),
+            available_fen=self.available_fen(card),
+            price=PRICE,
+            server_time=self.now_ms(),
+            session_id=open_here,
+            minutes_max=self.minutes_max,
+        )
+
+    def _open_session(self) -> UUID | None:
+        is_open = {SessionState.HELD, SessionState.ACTIVE}
+        return next((each for each, session in self.sessions.items() if session.state in is_open), None)
+
+    def available_fen(self, card: str) -> int:
+        is_open = {SessionState.HELD, SessionState.ACTIVE}
+        held = sum(each.held_fen for each in self.sessions.values() if each.card == card and each.state in is_open)
+        return self.balances_fen[card] - held
+
+    def _authorize(self, ask: SessionAuthorize) -> AuthorizeAnswer:
+        card = self.tokens.get(ask.token)
+        if card is None:
+            raise RefusingError(RefusalCode.CARD_AUTH_EXPIRED)
+        if self.pins.get(card) != ask.pin:
+            raise RefusingError(RefusalCode.PIN_WRONG)
+        if ask.session_id in self.sessions:
+            raise RefusingError(RefusalCode.SESSION_REVERSED)
+        if self._open_session() is not None:
+            raise RefusingError(RefusalCode.INSTRUMENT_BUSY)
+        held_fen = ask.minutes * FEN_PER_MINUTE
+        if held_fen > self.available_fen(card):
+            raise RefusingError(RefusalCode.INSUFFICIENT_FUNDS)
+        del self.tokens[ask.token]
+        self.sessions[ask.session_id] = ServerSession(card=card, held_fen=held_fen, minutes=ask.minutes)
+        schedule = tuple(CostStep(minute=each, cost_fen=each * FEN_PER_MINUTE) for each in (1, 10, 30, 60))
+        return AuthorizeAnswer(
+            session_id=ask.session_id,
+            held_fen=held_fen,
+            minutes=ask.minutes,
+            latest_end_ms=self.now_ms() + ask.minutes * 60_000,
+            tariff=TariffSnapshot(text=PRICE, schedule=schedule),
+            available_fen=self.available_fen(card),
+            server_time=self.now_ms(),
+        )
+
+    def _extend(self, ask: SessionExtend) -> ExtendAnswer:
+        session = self.sessions.get(ask.session_id)
+        if session is None:
+            raise RefusingError(RefusalCode.SESSION_UNKNOWN)
+        payable = (self.available_fen(session.card) + session.held_fen) // FEN_PER_MINUTE
+        granted = min(ask.minutes_total, payable)
+        if granted <= session.minutes:
+            raise RefusingError(RefusalCode.INSUFFICIENT_FUNDS)
+        session.minutes, session.held_fen = granted, granted * FEN_PER_MINUTE
+        return ExtendAnswer(
+            session_id=ask.session_id,
+            held_fen=session.held_fen,
+            minutes_total=granted,
+            latest_end_ms=self.now_ms() + granted * 60_000,
+            available_fen=self.available_fen(session.card),
+            server_time=self.now_ms(),
+        )
+
+    # Events
+
+    def _take_events(self, messages: tuple[str, ...]) -> EventsAnswer:
+        results = tuple(self._take_event(message) for message in messages)
+        return EventsAnswer(results=results, acked_seq=len(self.messages), server_time=self.now_ms())
+
+    def _take_event(self, message: str) -> EventResult:
+        event = read_event(message, key=self._key_of(message))
+        if event.seq <= len(self.messages):
+            assert self.messages[event.seq - 1] == message, "one number, two events"
+            known = self.results[event.seq - 1]
+            return EventResult(
+                seq=known.seq,
+                status=EventStatus.DUPLICATE,
+                session_id=known.session_id,
+                amount_fen=known.amount_fen,
+                balance_fen=known.balance_fen,
+                receipt=known.receipt,
+            )
+        if event.seq != len(self.messages) + 1:
+            raise RefusingError(RefusalCode.SEQ_GAP)
+        assert event.prev == (chain_hash(self.messages[-1]) if self.messages else CHAIN_START), "the chain is broken"
+        result = self._apply(event)
+        self.messages.append(message)
+        self.events.append(event)
+        self.results.append(result)
+        return result
+
+    def _apply(self, event: Event) -> EventResult:
+        body = event.body
+        if isinstance(body, Reversal):
+            session = self.sessions.setdefault(body.session_id, ServerSession(card="", held_fen=0, minutes=1))
+            assert session.state in {SessionState.HELD, SessionState.REVERSED}, "reversed what had started"
+            session.state, session.held_fen = SessionState.REVERSED, 0
+        elif isinstance(body, Started | Meter | Ended):
+            session = self.sessions[body.session_id]
+            if isinstance(body, Started):
+                assert session.state is SessionState.HELD
+                session.state = SessionState.ACTIVE
+            elif isinstance(body, Ended):
+                return self._capture(event.seq, body, session)
+        return EventResult(seq=event.seq, status=EventStatus.ACCEPTED)
+
+    def _capture(self, seq: int, ended: Ended, session: ServerSession) -> EventResult:
+        assert session.charged_fen is None, "charged twice"
+        minutes = max(1, -(-whole_seconds(ended.elapsed_ms) // 60))
+        session.charged_fen = min(minutes * FEN_PER_MINUTE, session.held_fen)
+        session.state, session.held_fen = SessionState.ENDED, 0
+        self.balances_fen[session.card] -= session.charged_fen
+        return EventResult(
+            seq=seq,
+            status=EventStatus.ACCEPTED,
+            session_id=ended.session_id,
+            amount_fen=session.charged_fen,
+            balance_fen=self.balances_fen[session.card],
+            receipt=f"R-{seq}",
+        )
+
+
+@dataclass
+class Wire:
+    """Carries messages to the server. `faults` are used up one by one: "", "down", "lost", "error", "garbage"."""
+
+    server: HonestServer
+    faults: list[str] = field(default_factory=list)
+    is_down: bool = False
+    before: Callable[[str], None] = lambda _place: None
+    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def post(self, name: str, *, body: dict[str, Any], timeout_s: float) -> tuple[int, object] | None:
+        assert timeout_s > 0
+        fault = self.faults.pop(0) if self.faults else ""
+        self.before(f"before {name} is sent")
+        if self.is_down or fault == "down":
+            return None
+        self.sent.append((name, body))
+        if fault == "error":
+            return 500, {"message": "Internal Server Error"}
+        answer = self.server.handle(name, body)
+        self.before(f"after {name} was done")
+        if fault == "lost":
+            return None
+        return (200, ["what?"]) if fault == "garbage" else answer
+
+
+class WatchedStore(Store):
+    """Dies, if the test wants it, just before or just after a transaction."""
+
+    def __init__(self, path: Path, *, before: Callable[[str], None]) -> None:
+        self._before = before
+        super().__init__(path)
+        # These deaths are of processes, which the disk survives; waiting for it would only make the tests slow.
+        self._connection.execute("PRAGMA synchronous = OFF")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        self._before("before a transaction")
+        with super().transaction() as connection:
+            yield connection
+        self._before("after a transaction")
+
+
+class Station:
+    """One terminal with its disk; `restart` is what a person or systemd does after a kill."""
+
+    def __init__(self, folder: Path, *, server: HonestServer, wire: Wire, clock: TurnedClock) -> None:
+        self.folder, self.server, self.wire, self.clock = folder, server, wire, clock
+        folder.mkdir(exist_ok=True)
+        self.key = load_key(folder)
+        server.devices["terminal-1"] = self.key.public_key()
+        self.store: Store | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.store = WatchedStore(self.folder / "journal.sqlite", before=self._step)
+        if load_identity(self.store, key=self.key) is None:
+            keep_identity(self.store, self.server.enrol_answer())
+        identity = load_identity(self.store, key=self.key)
+        assert identity is not None
+        self._build(self.store, identity)
+
+    def _step(self, place: str) -> None:
+        self.wire.before(place)
+
+    def _build(self, store: Store, identity: Identity) -> None:
+        self.journal = Journal(store, clock=self.clock, identity=identity)
+        self.server_time = ServerTime(self.clock)
+        wire: Any = self.wire
+        self.client = Client(
+            transport=wire, identity=identity, server_time=self.server_time, pause=lambda _seconds: None
+        )
+        self.configuration = Configuration(store, server_key=identity.server_key)
+        self.over: list[UUID] = []
+        self.delivery = Delivery(
+            journal=self.journal,
+            client=self.client,
+            server_time=self.server_time,
+            configuration=self.configuration,
+            on_session_over=self.over.append,
+        )
+        self.terminal = Terminal(
+            clock=self.clock,
+            journal=self.journal,
+            client=self.client,
+            delivery=self.delivery,
+            configuration=self.configuration,
+            mark_key=bytes(32),
+            timing=Timing(),
+        )
+        self.viewer = Viewer(
+            clock=self.clock,
+            journal=self.journal,
+            configuration=self.configuration,
+            delivery=self.delivery,
+            identity=identity,
+        )
+
+    def restart(self) -> None:
+        if self.store is not None:
+            self.store.close()
+        self.start()
+        self.terminal.recover()
+
+    # What people and time do
+
+    def shows(self, state: State) -> bool:
+        return self.terminal.screen.state is state
+
+    def tap(self, card: str, *, pin: str | None = None, minutes: int | None = None) -> None:
+        shown = TypedCard(number=card)
+        self.terminal.tap(Reading(card=shown, identity=card, pin=pin, minutes=minutes))
+
+    def wait(self, duration_ms: int, *, step_ms: int = 1_000) -> None:
+        left_ms = duration_ms
+        while left_ms > 0:
+            self.clock.turn(min(step_ms, left_ms))
+            left_ms -= step_ms
+            self.terminal.tick()
+
+    def keep_in_touch(self) -> None:
+        self.delivery.deliver()
+        self.delivery.say_hello(reader=ReaderState.OK)
+        for session_id in self.over:
+            self.terminal.close_from_server(session_id)
+
+    def view(self) -> dict[str, Any]:
+        return self.viewer.view(self.terminal.screen)
