@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from flask import g, redirect, request, session
+from flask import g, redirect, request
+from flask import session as cookie
 
 from app import clock, problems, web
 from app.errors import Code, Refusal
@@ -13,11 +14,23 @@ from app.people import service
 from app.people.models import Role
 from app.people.principals import Grant, Principal
 
-__all__ = ["Grant", "Principal", "Role", "forget", "principal", "principal_or_none", "remember", "require", "token"]
+__all__ = [
+    "Grant",
+    "Principal",
+    "Role",
+    "change",
+    "forget",
+    "principal",
+    "principal_or_none",
+    "remember",
+    "require",
+    "token",
+]
 
 _COOKIE_KEY = "log_in"
 LOG_IN_PATH = "/log-in"
 View = TypeVar("View", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def require(*roles: Role) -> Callable[[View], View]:
@@ -67,23 +80,32 @@ def token() -> str | None:
     if problems.is_for_programs(request.path):
         presented = request.authorization
         return presented.token if presented is not None and presented.type == "bearer" else None
-    kept = session.get(_COOKIE_KEY)
+    kept = cookie.get(_COOKIE_KEY)
     return kept if isinstance(kept, str) else None
 
 
 def remember(log_in_token: str) -> None:
     """Keep a fresh log-in in the cookie; what a stranger may have put there before is dropped, but for the language."""
-    language = session.get("language")
-    session.clear()
-    session[_COOKIE_KEY] = log_in_token
+    language = cookie.get("language")
+    cookie.clear()
+    cookie[_COOKIE_KEY] = log_in_token
     if language is not None:
-        session["language"] = language
+        cookie["language"] = language
 
 
 def forget() -> None:
     """Drop the log-in from the cookie; `people.service.log_out` ends it on the server."""
-    session.pop(_COOKIE_KEY, None)
+    cookie.pop(_COOKIE_KEY, None)
     g.pop("principal", None)
+
+
+def change(work: Callable[..., T], **values: Any) -> T:
+    """Do one change in one transaction in the name of the person who asks, at the present moment.
+
+    `work` is a service's function: session first, then `values`, `actor` and `at`.
+    """
+    actor, at = principal().username, clock.now()
+    return web.database().run(lambda session: work(session, **values, actor=actor, at=at))
 
 
 def _ask_to_log_in() -> Any:

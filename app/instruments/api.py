@@ -1,8 +1,7 @@
 """JSON doors for instruments: the catalog that everybody reads, prices and quotes, and recording what there is."""
 
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 import flask_smorest
 from sqlalchemy.orm import Session
@@ -17,7 +16,6 @@ from app.people.models import Role
 from app.problems import refuses
 from app.web import database, settings
 
-T = TypeVar("T")
 PRICE_ROLES = (Role.CLERK, Role.ADMIN)
 
 blueprint = flask_smorest.Blueprint(
@@ -82,7 +80,7 @@ def quote(body: dict[str, Any], instrument_id: int) -> dict[str, Any]:
 @security.require(*PRICE_ROLES)
 def set_tariff(body: dict[str, Any], instrument_id: int) -> dict[str, Any]:
     """Announce price rules for an instrument and a customer class."""
-    return _tariff(_change(service.set_tariff, instrument_id=instrument_id, **body))
+    return _tariff(security.change(service.set_tariff, instrument_id=instrument_id, **body))
 
 
 @blueprint.post("/tariffs/<int:tariff_id>/end")
@@ -92,7 +90,7 @@ def set_tariff(body: dict[str, Any], instrument_id: int) -> dict[str, Any]:
 @security.require(*PRICE_ROLES)
 def end_tariff(body: dict[str, Any], tariff_id: int) -> dict[str, Any]:
     """Let a tariff hold only until a moment that lies ahead."""
-    return _tariff(_change(service.end_tariff, tariff_id=tariff_id, **body))
+    return _tariff(security.change(service.end_tariff, tariff_id=tariff_id, **body))
 
 
 @blueprint.post("/instruments/<int:instrument_id>/collaborative-listings")
@@ -102,7 +100,7 @@ def end_tariff(body: dict[str, Any], tariff_id: int) -> dict[str, Any]:
 @security.require(Role.CLERK)
 def list_as_collaborative(body: dict[str, Any], instrument_id: int) -> Any:
     """Put an instrument on the list whose use earns a subsidy."""
-    return _change(service.list_as_collaborative, instrument_id=instrument_id, **body)
+    return security.change(service.list_as_collaborative, instrument_id=instrument_id, **body)
 
 
 @blueprint.post("/sub-centers")
@@ -112,7 +110,7 @@ def list_as_collaborative(body: dict[str, Any], instrument_id: int) -> Any:
 @security.require(Role.ADMIN)
 def create_sub_center(body: dict[str, Any]) -> Any:
     """Record a sub-center."""
-    return _change(service.create_sub_center, **body)
+    return security.change(service.create_sub_center, **body)
 
 
 @blueprint.post("/units")
@@ -122,7 +120,7 @@ def create_sub_center(body: dict[str, Any]) -> Any:
 @security.require(Role.ADMIN)
 def create_unit(body: dict[str, Any]) -> Any:
     """Record a member unit and open its account in the ledger."""
-    return _change(service.create_unit, **body)
+    return security.change(service.create_unit, **body)
 
 
 @blueprint.post("/groups")
@@ -132,7 +130,7 @@ def create_unit(body: dict[str, Any]) -> Any:
 @security.require(Role.ADMIN)
 def create_group(body: dict[str, Any]) -> Any:
     """Record an instrument group of a unit."""
-    return _change(service.create_group, **body)
+    return security.change(service.create_group, **body)
 
 
 @blueprint.post("/instruments")
@@ -142,13 +140,7 @@ def create_group(body: dict[str, Any]) -> Any:
 @security.require(Role.ADMIN)
 def create_instrument(body: dict[str, Any]) -> Any:
     """Record an instrument of a group."""
-    return _change(service.create_instrument, **body)
-
-
-def _change(work: Callable[..., T], **values: Any) -> T:
-    """Do one change in one transaction, in the name of the person who asks."""
-    actor, at = security.principal().username, clock.now()
-    return database().run(lambda session: work(session, **values, actor=actor, at=at))
+    return security.change(service.create_instrument, **body)
 
 
 def _catalog_entries(session: Session, found: list[Instrument]) -> list[dict[str, Any]]:

@@ -89,6 +89,50 @@ def principal_of(person: Person) -> Principal:
     )
 
 
+def change_password(session: Session, *, person_id: int, current: str, new: str, keep_token: str, at: datetime) -> None:
+    """Exchange a person's password and end her other log-ins, whoever made them.
+
+    Refuses LOG_IN_FAILED for a wrong current password and PASSWORD_TOO_WEAK.
+    """
+    person = session.scalars(select(Person).where(Person.id == person_id).with_for_update()).one()
+    if not passwords.verify(person.password_hash, current):
+        raise Refusal(Code.LOG_IN_FAILED)
+    if passwords.is_weak(new, username=person.username):
+        raise Refusal(Code.PASSWORD_TOO_WEAK)
+    person.password_hash = passwords.hash_password(new)
+    _end_log_ins(session, person_id=person_id, at=at, but=keep_token)
+    audit(session, actor=person.username, action="change_password", subject=f"person:{person_id}", at=at)
+
+
+def deactivate(session: Session, *, person_id: int, actor: str, at: datetime) -> Principal:
+    """Let a person log in no more and end her log-ins; what she did stays hers. Refuses NOT_FOUND."""
+    person = session.scalar(select(Person).where(Person.id == person_id).with_for_update())
+    if person is None:
+        raise Refusal(Code.NOT_FOUND, person_id=person_id)
+    person.active = False
+    _end_log_ins(session, person_id=person_id, at=at)
+    audit(session, actor=actor, action="deactivate_person", subject=f"person:{person_id}", at=at)
+    return principal_of(person)
+
+
+def list_organisations(session: Session, *, search: str = "", page: int = 1, page_size: int = 50) -> list[Organisation]:
+    """Give a page of organisations by id; `search` looks into both names."""
+    return list(
+        session.scalars(
+            select(Organisation)
+            .where(
+                or_(
+                    Organisation.name_zh.icontains(search, autoescape=True),
+                    Organisation.name_en.icontains(search, autoescape=True),
+                )
+            )
+            .order_by(Organisation.id)
+            .limit(min(page_size, PAGE_SIZE_MAX))
+            .offset((page - 1) * page_size)
+        )
+    )
+
+
 def create_organisation(
     session: Session,
     *,
@@ -251,6 +295,29 @@ def audit(
     `actor` is a user name, `terminal:<id>` or `system:<job>`; `subject` is `<kind>:<id>`.
     """
     session.add(AuditEntry(actor=actor, action=action, subject=subject, detail=detail or {}, at=at))
+
+
+def audit_trail(
+    session: Session, *, subject: str = "", actor: str = "", before_id: int | None = None, page_size: int = 50
+) -> list[AuditEntry]:
+    """Give a page of the audit trail, the newest first, of one subject, of one actor, or all; go on by `before_id`."""
+    wanted = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(min(page_size, PAGE_SIZE_MAX))
+    if subject:
+        wanted = wanted.where(AuditEntry.subject == subject)
+    if actor:
+        wanted = wanted.where(AuditEntry.actor == actor)
+    if before_id is not None:
+        wanted = wanted.where(AuditEntry.id < before_id)
+    return list(session.scalars(wanted))
+
+
+def _end_log_ins(session: Session, *, person_id: int, at: datetime, but: str | None = None) -> None:
+    kept = b"" if but is None else _token_hash(but)
+    session.execute(
+        update(LogIn)
+        .where(LogIn.person_id == person_id, LogIn.revoked_at.is_(None), LogIn.token_hash != kept)
+        .values(revoked_at=at)
+    )
 
 
 def _count_failure(session: Session, person: Person, *, at: datetime) -> None:

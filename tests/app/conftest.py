@@ -12,11 +12,13 @@ from flask.testing import FlaskClient
 from app import create_app, web
 from app.settings import Settings
 
+NO_DATABASE_URL = "postgresql://nobody@127.0.0.1:9/none"
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
+
+def settings_for(*, database_url: str, var_dir: Path) -> Settings:
+    """Settings of a small site over one database."""
     return Settings(
-        var_dir=tmp_path,
+        var_dir=var_dir,
         database_url=database_url,
         secret_key="a secret for tests alone, 32 characters and more",
         key_encryption_key=bytes(range(32)),
@@ -45,6 +47,11 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return settings_for(database_url=database_url, var_dir=tmp_path)
+
+
+@pytest.fixture
 def app_(settings: Settings) -> Iterator[Flask]:
     flask = create_app(settings)
     yield flask
@@ -55,3 +62,16 @@ def app_(settings: Settings) -> Iterator[Flask]:
 @pytest.fixture
 def client(app_: Flask) -> FlaskClient:
     return app_.test_client()
+
+
+@pytest.fixture
+def lone_app(tmp_path: Path) -> Flask:
+    """The application without a database, for what is decided before it: quick, because none must be copied."""
+    return create_app(settings_for(database_url=NO_DATABASE_URL, var_dir=tmp_path))
+
+
+@pytest.fixture(scope="session")
+def lone_client(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """A client without cookies of one such application for the whole run."""
+    lone = create_app(settings_for(database_url=NO_DATABASE_URL, var_dir=tmp_path_factory.mktemp("var")))
+    return lone.test_client(use_cookies=False)
