@@ -13,6 +13,12 @@ from structlog.typing import EventDict, WrappedLogger
 
 TEXT_LENGTH_MAX = 200
 SECRET_NAMES = frozenset({"authorization", "cookie", "password", "pin", "secret", "token"})
+LIBRARY_LEVELS = {
+    "werkzeug": logging.WARNING,  # every request is logged once, by us
+    "apscheduler": logging.ERROR,  # it warns whenever a job takes longer than its pause, which is no news
+    "amqtt": logging.WARNING,
+    "transitions": logging.WARNING,
+}
 QUIET_PATHS = ("/health", "/ready", "/static/")
 # Card and bank account numbers; a UUID or a moment never has so many digits in a row.
 _LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z-])\d{6,15}(\d{4})(?![0-9A-Za-z-])")
@@ -60,8 +66,8 @@ def configure(log_format: str) -> None:
     root = logging.getLogger()
     root.handlers = [kept for kept in root.handlers if not isinstance(kept, _Stderr)] + [handler]
     root.setLevel(logging.INFO)
-    # Every request is logged once, by us.
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    for name, level in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def redact(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -68,6 +68,11 @@ class Demonstration:
         """Start the simulated people."""
         self.site.start("visitors", ["-m", "app.cli", "simulate", "visitors", "--plan", str(self._plan_file)])
 
+    def keep_plan(self, **changes: Any) -> None:
+        """Change the plan for the processes that start from now on."""
+        self.plan |= changes
+        self._write(self.plan)
+
     def _first_plan(self, made: seed.Seeded) -> None:
         cards_folder = self.site.folder / "cards"
         cards_folder.mkdir(exist_ok=True)

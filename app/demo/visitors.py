@@ -26,6 +26,7 @@ LOOK_AHEAD = timedelta(hours=12)
 TIMEOUT_S = 30
 TOP_UP_FEN = 2_000_00
 EMPTY = frozenset({"INSUFFICIENT_FUNDS"})
+TAPS = 3
 
 log = structlog.get_logger(__name__)
 
@@ -119,14 +120,15 @@ class Visitor:
 
     def _tap_in(self, visit: Visit) -> bool:
         minutes = int((visit.ends_at - visit.starts_at) / timedelta(minutes=1)) + 30
-        for _ in range(2):
+        for _ in range(TAPS):
             view = self._tap(visit.card, pin=visit.pin, minutes=minutes)
             if view.get("state") == "active":
                 return True
             refusal = (view.get("refusal") or {}).get("code")
             log.info("tap_refused", terminal=self._terminal["code"], card=visit.card, refusal=refusal)
-            if refusal not in EMPTY or not self._top_up(visit.card):
+            if refusal in EMPTY and not self._top_up(visit.card):
                 return False
+            self._stop.wait(1.0)
         return False
 
     def _tap_out(self, card: str, pin: str) -> None:
