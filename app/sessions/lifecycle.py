@@ -154,8 +154,8 @@ def _plausible(row: CardSession, reported: timedelta, *, at: datetime) -> timede
     if reported > passed + DURATION_TOLERANCE:
         flag(row, Flag.IMPLAUSIBLE_DURATION)
         reported = passed
-    if row.started_at is not None and row.started_at + reported > at + DURATION_TOLERANCE:
-        # `started` itself came late, from a terminal that was offline: the session ran earlier than we heard.
+    if row.started_at is not None and row.started_at + reported > at:
+        # `started` came later than `ended`, seconds or, from a terminal that was offline, hours: it ran earlier.
         row.started_at = max(row.authorized_at, at - reported)
     return reported
 

@@ -1,0 +1,235 @@
+"""Events that come late, twice, in the wrong order or with an impossible time: kept, and never a silent zero."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import clock
+from app.books import BookRole
+from app.db import Database
+from app.sessions import service
+from app.sessions.models import SessionStatus
+from app.settings import Settings
+from card_terminal import protocol
+from tests.app import taps
+from tests.app.taps import Site
+
+CANCELLED = protocol.ReversalReason.CANCELLED
+
+
+def test_a_reversal_gives_the_whole_hold_back(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=50_00, subsidy_fen=10_00), uuid4()
+    terminal.hold(card, session_id=session_id)
+
+    results = terminal.report(*[protocol.Reversal(session_id=session_id, reason=CANCELLED)] * 2)
+
+    assert [result["status"] for result in results] == ["accepted", "accepted"]
+    assert site.session(session_id).status is SessionStatus.VOID
+    assert (site.balances(card).available_fen, site.balances(card).held_fen) == (60_00, 0)
+
+
+def test_a_reversal_that_overtakes_its_authorize_wins(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    reversal = protocol.Reversal(session_id=session_id, reason=protocol.ReversalReason.NO_ANSWER)
+
+    assert terminal.report(reversal)[0]["status"] == "accepted"
+
+    assert terminal.hold(card, session_id=session_id).get_json()["code"] == "SESSION_REVERSED"
+    assert site.balances(card).held_fen == 0
+
+
+def test_a_reversal_of_a_running_session_waits_for_a_person(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+
+    result = terminal.report(protocol.Reversal(session_id=session_id, reason=CANCELLED))[0]
+
+    assert (result["status"], result["reason"]) == ("parked", "REVERSED_AFTER_START")
+    assert site.session(session_id).status is SessionStatus.ACTIVE
+
+
+def test_an_end_before_the_start_waits_for_a_person(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    terminal.hold(card, session_id=session_id)
+
+    result = terminal.end(session_id, minutes=5)
+
+    assert (result["status"], result["reason"]) == ("parked", "ENDED_BEFORE_STARTED")
+    assert "amount_fen" not in result
+    assert site.session(session_id).status is SessionStatus.HELD
+
+
+def test_a_second_end_charges_nothing_and_waits_for_a_person(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    terminal.end(session_id, minutes=1)
+
+    result = terminal.end(session_id, minutes=2)
+
+    assert (result["status"], result["reason"]) == ("parked", "ENDED_TWICE")
+    assert site.balances(card).available_fen == 99_50
+
+
+def test_events_of_a_session_nobody_knows_wait_for_a_person(site: Site) -> None:
+    terminal, session_id = site.terminal(), uuid4()
+
+    results = terminal.report(protocol.Started(session_id=session_id))
+
+    assert (results[0]["status"], results[0]["reason"]) == ("parked", "SESSION_UNKNOWN")
+
+
+def test_a_terminal_cannot_end_the_session_of_another(site: Site) -> None:
+    here, there, card, session_id = site.terminal(), site.terminal(), site.card(), uuid4()
+    here.hold(card, session_id=session_id)
+    here.report(protocol.Started(session_id=session_id))
+
+    assert there.end(session_id, minutes=1)["reason"] == "SESSION_OF_ANOTHER_TERMINAL"
+    assert site.session(session_id).status is SessionStatus.ACTIVE
+
+
+def test_more_time_than_passed_is_charged_as_what_passed_and_flagged(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, minutes=120, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    taps.advance(timedelta(minutes=10))
+
+    ended = terminal.end(session_id, minutes=100)
+
+    row = site.session(session_id)
+    assert ended["amount_fen"] == 5_00
+    assert row.flags == ["implausible_duration"]
+    assert row.ended_at is not None
+    assert row.ended_at <= clock.now()
+
+
+def test_a_session_told_hours_later_is_put_where_it_ran(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    authorized = terminal.hold(card, minutes=120, session_id=session_id).get_json()["server_time"]
+    started = terminal.event(protocol.Started(session_id=session_id), wall_ms=authorized + 5_000)
+    taps.advance(timedelta(hours=3))
+
+    terminal.deliver(started)
+    ended = terminal.end(session_id, minutes=100)
+
+    row = site.session(session_id)
+    assert ended["amount_fen"] == 50_00
+    assert row.started_at is not None
+    assert timedelta(seconds=4.9) < row.started_at - row.authorized_at <= timedelta(seconds=5)
+    assert row.flags == []
+
+
+def test_a_reboot_that_hid_time_is_flagged(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+
+    terminal.end(session_id, minutes=1, lower_bound=True)
+
+    assert site.session(session_id).flags == ["lower_bound"]
+
+
+def test_samples_beyond_the_hold_are_charged_up_to_the_hold_and_flagged(site: Site) -> None:
+    terminal = site.terminal(rules={"per_sample": {"price_fen": 20_00}})
+    card, session_id = site.card(principal_fen=100_00), uuid4()
+    held = terminal.hold(card, session_id=session_id).get_json()
+    terminal.report(protocol.Started(session_id=session_id))
+
+    ended = terminal.end(session_id, minutes=1, samples=3)
+
+    assert (held["held_fen"], ended["amount_fen"]) == (20_00, 20_00)
+    assert site.session(session_id).flags == ["over_hold"]
+
+
+def test_service_fee_and_vat_are_taken_from_what_the_unit_earned(
+    database: Database, settings: Settings, client: FlaskClient
+) -> None:
+    site = taps.new_site(database, settings, client, service_fee_basis_points=500, vat_basis_points=600)
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    taps.advance(timedelta(minutes=7))
+
+    terminal.end(session_id, minutes=7)
+
+    # 3.50: fee 17.5 and VAT 21 fen, each rounded half up.
+    assert site.book_fen(BookRole.SERVICE_FEE) == 18
+    assert site.book_fen(BookRole.VAT) == 21
+    assert site.book_fen(BookRole.UNIT_PAYABLE, site.unit_id) == 3_50 - 18 - 21
+
+
+@pytest.mark.parametrize(("minutes", "fen"), [(1, 50), (7, 3_50), (10, 5_00), (13, 6_50), (160, 80_00)])
+def test_the_worked_prices_come_out_to_the_fen(site: Site, minutes: int, fen: int) -> None:
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    terminal.hold(card, minutes=160, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    taps.advance(timedelta(minutes=minutes))
+
+    assert terminal.end(session_id, minutes=minutes)["amount_fen"] == fen
+
+
+def test_signs_of_life_are_kept_and_tampering_is_put_before_a_person(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(), uuid4()
+    terminal.hold(card, session_id=session_id)
+
+    results = terminal.report(
+        protocol.Started(session_id=session_id),
+        protocol.Meter(session_id=session_id, elapsed_ms=300_000),
+        protocol.CardRefused(code="CARD_LOST"),
+        protocol.ClockStep(step_ms=-3_600_000),
+        protocol.ReaderDown(detail="unplugged"),
+        protocol.ReaderUp(),
+        protocol.Tamper(what="case opened"),
+    )
+
+    assert [result["status"] for result in results] == ["accepted"] * 6 + ["parked"]
+    assert site.session(session_id).metered_s == 300
+
+
+def test_a_session_nobody_ended_is_stale_and_then_charged_what_was_held(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, minutes=60, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+
+    assert _end_forgotten(site, after=timedelta(minutes=59)) == 0
+    assert _end_forgotten(site, after=timedelta(minutes=2)) == 1
+    assert site.session(session_id).status is SessionStatus.STALE
+    assert _end_forgotten(site, after=timedelta(hours=1)) == 0
+    assert _end_forgotten(site, after=timedelta(hours=1)) == 1
+
+    row = site.session(session_id)
+    assert (row.status, row.flags, row.amount_fen) == (SessionStatus.AUTO_ENDED, ["auto_ended"], 30_00)
+    assert row.ended_at == row.latest_end_at
+    assert terminal.end(session_id, minutes=20)["reason"] == "ENDED_TWICE"
+    assert site.balances(card).available_fen == 70_00
+
+
+def test_a_stale_session_can_still_be_ended_by_its_terminal(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, minutes=60, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    _end_forgotten(site, after=timedelta(minutes=61))
+
+    ended = terminal.end(session_id, minutes=40)
+
+    assert (ended["status"], ended["amount_fen"]) == ("accepted", 20_00)
+    assert site.session(session_id).status is SessionStatus.CAPTURED
+
+
+def test_a_hold_that_never_started_is_given_back_when_its_time_is_over(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, minutes=60, session_id=session_id)
+
+    _end_forgotten(site, after=timedelta(minutes=61))
+
+    assert site.session(session_id).status is SessionStatus.VOID
+    assert site.balances(card).available_fen == 100_00
+    assert terminal.report(protocol.Started(session_id=session_id))[0]["reason"] == "STARTED_AFTER_END"
+
+
+def _end_forgotten(site: Site, *, after: timedelta) -> int:
+    at = taps.advance(after)
+    return site.database.run(lambda session: service.end_forgotten(session, at=at, limit=200))
