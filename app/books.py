@@ -43,7 +43,7 @@ class BookRole(StrEnum):
 
 
 class TransferCode(IntEnum):
-    """Why a transfer was made; its `code` in the ledger. The hundreds are the domain: 1 top-ups, 2 sessions, 3 subsidies."""
+    """Why a transfer was made; its `code` in the ledger. Hundreds: 1 top-ups, 2 sessions, 3 subsidies."""
 
     TOP_UP = 101
     RECEIPT_SEEN = 102

@@ -31,6 +31,7 @@ class World:
     def __init__(self, database: Database, *, with_box: bool = True) -> None:
         self.database = database
         self.server = Server(database)
+        self.charges: list[UUID] = []
         self._said = 0
         with database.transaction() as session:
             open_books(session, center_books())
@@ -95,7 +96,8 @@ class World:
         )
         with self.database.transaction() as session:
             session.add(row)
-            return row.id
+        self.charges.append(row.id)
+        return row.id
 
     def play(self, *spans: tuple[int, float]) -> None:
         """Let the box say what it measured: consecutive spans of (minutes, power); then derive."""

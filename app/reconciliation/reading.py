@@ -1,0 +1,122 @@
+"""What people read of reconciliation: verdicts, exceptions, unpaid use, usage records; each within her own walls."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.orm import Session, joinedload
+
+from app.errors import Code, Refusal
+from app.people.principals import Principal
+from app.reconciliation.models import (
+    UNPAID_USE,
+    VERIFYING,
+    BoxVerdict,
+    ChargeVerdict,
+    UsageRecord,
+    Verdict,
+)
+from app.reconciliation.visibility import NO_EXCEPTION, managed_by, owned_by
+from app.sessions.models import CardSession
+
+
+def list_verdicts(
+    session: Session,
+    *,
+    reader: Principal,
+    verdict: ChargeVerdict | None = None,
+    instrument_id: int | None = None,
+    page: int = 1,
+    page_size: int = 50,
+) -> tuple[list[Verdict], int]:
+    """Give a page of the verdicts that hold now over charges the reader may see, newest first, and how many there are.
+
+    Those are charges of her own accounts and of instruments she manages.
+    """
+    query = _current().where(or_(owned_by(reader), managed_by(reader)))
+    if verdict is not None:
+        query = query.where(Verdict.verdict == verdict)
+    if instrument_id is not None:
+        query = query.where(CardSession.instrument_id == instrument_id)
+    return _page(session, query, page=page, page_size=page_size)
+
+
+def list_exceptions(
+    session: Session, *, reader: Principal, page: int = 1, page_size: int = 50
+) -> tuple[list[Verdict], int]:
+    """Give a page of the charges that wait for a person, among the instruments the reader manages."""
+    return _page(session, _current().where(open_exception(), managed_by(reader)), page=page, page_size=page_size)
+
+
+def open_exception() -> ColumnElement[bool]:
+    """Condition on `Verdict`: it does not verify, does not wait for a box, and nobody has reviewed it."""
+    return Verdict.verdict.not_in(VERIFYING | NO_EXCEPTION) & Verdict.review.is_(None)
+
+
+def versions_of(session: Session, *, session_id: UUID, reader: Principal) -> list[Verdict]:
+    """Give all versions of the verdict over one charge, oldest first. Raises Refusal NOT_FOUND."""
+    found = list(
+        session.scalars(
+            select(Verdict)
+            .join(CardSession, CardSession.id == Verdict.session_id)
+            .where(Verdict.session_id == session_id, or_(owned_by(reader), managed_by(reader)))
+            .options(joinedload(Verdict.session).joinedload(CardSession.instrument), joinedload(Verdict.reviewed_by))
+            .order_by(Verdict.version)
+        )
+    )
+    if not found:
+        raise Refusal(Code.NOT_FOUND)
+    return found
+
+
+def list_usage_records(
+    session: Session,
+    *,
+    reader: Principal,
+    started_from: datetime | None = None,
+    started_before: datetime | None = None,
+    page: int = 1,
+    page_size: int = 50,
+) -> tuple[list[UsageRecord], int]:
+    """Give a page of the usage records that hold now, newest use first, and how many there are."""
+    visible = or_(
+        owned_by(reader, account_id=UsageRecord.account_id), managed_by(reader, instrument_id=UsageRecord.instrument_id)
+    )
+    query = select(UsageRecord).where(UsageRecord.superseded_at.is_(None), visible)
+    if started_from is not None:
+        query = query.where(UsageRecord.started_at >= started_from)
+    if started_before is not None:
+        query = query.where(UsageRecord.started_at < started_before)
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    query = query.options(joinedload(UsageRecord.instrument), joinedload(UsageRecord.verdict))
+    ordered = query.order_by(UsageRecord.started_at.desc(), UsageRecord.id)
+    return list(session.scalars(ordered.limit(page_size).offset((page - 1) * page_size))), total
+
+
+def list_unpaid_use(
+    session: Session, *, reader: Principal, page: int = 1, page_size: int = 50
+) -> tuple[list[BoxVerdict], int]:
+    """Give a page of the runs nobody paid for, in whole or in part, on instruments the reader manages."""
+    query = select(BoxVerdict).where(
+        BoxVerdict.superseded_at.is_(None),
+        BoxVerdict.verdict.in_(UNPAID_USE),
+        managed_by(reader, instrument_id=BoxVerdict.instrument_id),
+    )
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    ordered = query.options(joinedload(BoxVerdict.instrument)).order_by(BoxVerdict.started_at.desc(), BoxVerdict.id)
+    return list(session.scalars(ordered.limit(page_size).offset((page - 1) * page_size))), total
+
+
+def _current() -> Select[Verdict]:
+    return (
+        select(Verdict)
+        .join(CardSession, CardSession.id == Verdict.session_id)
+        .where(Verdict.superseded_at.is_(None))
+        .options(joinedload(Verdict.session).joinedload(CardSession.instrument), joinedload(Verdict.reviewed_by))
+    )
+
+
+def _page(session: Session, query: Select[Verdict], *, page: int, page_size: int) -> tuple[list[Verdict], int]:
+    total = session.scalar(select(func.count()).select_from(query.with_only_columns(Verdict.id).subquery())) or 0
+    ordered = query.order_by(Verdict.decided_at.desc(), Verdict.id.desc())
+    return list(session.scalars(ordered.limit(page_size).offset((page - 1) * page_size))), total

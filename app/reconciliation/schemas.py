@@ -1,0 +1,121 @@
+"""What the JSON doors of reconciliation take and give."""
+
+from marshmallow import fields
+
+from app.fields import Moment, PageQuery, Strict, Text, Whole
+from app.instruments.models import CustomerClass
+from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, Review
+
+
+class VerdictsQuery(PageQuery):
+    """Which verdicts."""
+
+    verdict = fields.Enum(ChargeVerdict, by_value=True, load_default=None, metadata={"example": "over_charged"})
+    instrument_id = fields.Integer(load_default=None, validate=lambda given: 0 < given < 2**53)
+
+
+class UsageRecordsQuery(PageQuery):
+    """Which usage records: by the beginning of the use."""
+
+    started_from = Moment(load_default=None, metadata={"example": "2026-03-01T00:00:00+08:00"})
+    started_before = Moment(load_default=None, metadata={"example": "2026-04-01T00:00:00+08:00"})
+
+
+class RunShareSchema(Strict):
+    """A run of the box and how much of it lies in the charge."""
+
+    run_id = Whole(required=True, metadata={"example": 4711})
+    version = Whole(required=True, metadata={"example": 1})
+    quality = fields.String(required=True, metadata={"example": "good"})
+    overlap_s = Whole(required=True, metadata={"example": 3120})
+    own = fields.Boolean(required=True, metadata={"description": "Whether the run is taken as this charge's own."})
+
+
+class VerdictSchema(Strict):
+    """A verdict over one charge, with the sums it rests on; the words are in docs/reference/verdicts.md."""
+
+    session_id = fields.UUID(required=True)
+    instrument_code = fields.String(required=True, metadata={"example": "CQ-0001"})
+    started_at = Moment(required=True)
+    ended_at = Moment(required=True)
+    version = Whole(required=True, metadata={"example": 2})
+    verdict = fields.Enum(ChargeVerdict, by_value=True, required=True, metadata={"example": "matched"})
+    verified = fields.Boolean(required=True, metadata={"description": "By itself or by a person's review."})
+    tolerance_s = Whole(required=True, metadata={"example": 600})
+    overlap_s = Whole(required=True, metadata={"description": "Charged and run."})
+    charge_only_s = Whole(required=True, metadata={"description": "Charged, not run."})
+    box_only_s = Whole(required=True, metadata={"description": "Run, not charged, laid to this charge."})
+    idle_s = Whole(required=True, metadata={"description": "Charged, and explained by nothing."})
+    unknown_s = Whole(required=True, metadata={"description": "The box said nothing."})
+    runs = fields.List(fields.Nested(RunShareSchema), required=True)
+    algorithm_version = Whole(required=True, metadata={"example": 1})
+    decided_at = Moment(required=True)
+    superseded_at = Moment(required=True, allow_none=True)
+    review = fields.Enum(Review, by_value=True, required=True, allow_none=True)
+    reviewed_by = fields.String(required=True, allow_none=True, metadata={"example": "王芳"})
+    review_note = fields.String(required=True, allow_none=True)
+
+
+class VerdictsSchema(Strict):
+    """A page of verdicts."""
+
+    verdicts = fields.List(fields.Nested(VerdictSchema), required=True)
+    total = Whole(required=True, metadata={"example": 3})
+
+
+class ReviewSchema(Strict):
+    """A person's word on a charge that did not verify by itself."""
+
+    outcome = fields.Enum(
+        Review,
+        by_value=True,
+        required=True,
+        metadata={"description": "verified: the use was real and as charged; upheld: the verdict stands."},
+    )
+    note = Text(required=True, minimum=5, maximum=1000, metadata={"example": "看过仪器日志，样品表与机时一致。"})
+
+
+class UsageRecordSchema(Strict):
+    """A verified usage record (核实使用记录)."""
+
+    id = Whole(required=True, metadata={"example": 12})
+    session_id = fields.UUID(required=True)
+    instrument_code = fields.String(required=True, metadata={"example": "CQ-0001"})
+    account_id = Whole(required=True, metadata={"example": 7})
+    customer_class = fields.Enum(CustomerClass, by_value=True, required=True)
+    external = fields.Boolean(required=True, metadata={"description": "对外服务: for another unit."})
+    started_at = Moment(required=True)
+    ended_at = Moment(required=True)
+    charged_s = Whole(required=True, metadata={"example": 3600})
+    effective_s = Whole(required=True, metadata={"description": "有效机时 within the charge.", "example": 3300})
+    amount_fen = Whole(required=True, metadata={"example": 50000})
+    paid_principal_fen = Whole(required=True, metadata={"example": 32000})
+    paid_subsidy_fen = Whole(required=True, metadata={"example": 18000})
+    verdict = fields.Enum(ChargeVerdict, by_value=True, required=True)
+    verified_at = Moment(required=True)
+
+
+class UsageRecordsSchema(Strict):
+    """A page of usage records."""
+
+    usage_records = fields.List(fields.Nested(UsageRecordSchema), required=True)
+    total = Whole(required=True, metadata={"example": 3})
+
+
+class UnpaidUseSchema(Strict):
+    """A run nobody paid for, in whole or in part."""
+
+    collector_session_id = Whole(required=True, metadata={"example": 4711})
+    instrument_code = fields.String(required=True, metadata={"example": "CQ-0001"})
+    started_at = Moment(required=True)
+    ended_at = Moment(required=True)
+    verdict = fields.Enum(BoxVerdictKind, by_value=True, required=True, metadata={"example": "unpaid"})
+    unpaid_s = Whole(required=True, metadata={"example": 2400})
+    charges = fields.List(fields.UUID(), required=True, metadata={"description": "Charges the run belongs to."})
+
+
+class UnpaidUsesSchema(Strict):
+    """A page of unpaid use."""
+
+    unpaid_use = fields.List(fields.Nested(UnpaidUseSchema), required=True)
+    total = Whole(required=True, metadata={"example": 3})

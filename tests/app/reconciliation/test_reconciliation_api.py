@@ -1,0 +1,147 @@
+"""Verdicts, exceptions, reviews and usage records over HTTP, each person within her own walls."""
+
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from app.errors import Refusal
+from app.people.models import Role
+from app.people.service import principal_of
+from app.reconciliation import service
+from app.reconciliation.models import Review
+from app.reconciliation.reading import list_exceptions
+from app.sessions.models import CardSession
+from tests.app import builders
+from tests.app.reconciliation.world import World
+from tests.telemetry.wire import STANDBY_W, at
+
+ROOT = "/api/v1/reconciliation"
+NOTE = "看过仪器日志，样品表与机时一致。"
+
+
+@pytest.fixture
+def staffed(world: World) -> World:
+    """One matched charge, one phantom, one unpaid run; a manager here and one elsewhere."""
+    world.charge(10, 70)
+    world.charge(150, 180)
+    world.use(14, 66, until=90)
+    world.use(90, 110, until=250)
+    world.reconcile(minutes=250)
+    world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
+    with world.database.transaction() as session:
+        elsewhere = builders.sub_center(session).id
+    world.person("stranger", Role.SUB_CENTER_MANAGER, sub_center_id=elsewhere)
+    world.person("nobody", Role.CARDHOLDER)
+    return world
+
+
+@pytest.mark.usefixtures("staffed")
+def test_everyone_sees_the_verdicts_that_concern_her_and_no_others(client: FlaskClient) -> None:
+    seen = {
+        name: client.get(f"{ROOT}/verdicts", headers=builders.bearer(client, name)).get_json()
+        for name in ("holder", "manager", "stranger", "nobody")
+    }
+    assert {name: page["total"] for name, page in seen.items()} == {
+        "holder": 2,
+        "manager": 2,
+        "stranger": 0,
+        "nobody": 0,
+    }
+    assert {row["verdict"] for row in seen["holder"]["verdicts"]} == {"matched", "phantom"}
+    assert all(row["overlap_s"] + row["charge_only_s"] in (3600, 1800) for row in seen["holder"]["verdicts"])
+
+
+def test_one_charge_shows_all_its_versions_only_to_whom_it_concerns(staffed: World, client: FlaskClient) -> None:
+    address = f"{ROOT}/verdicts/{staffed.charges[0]}"
+    answer = client.get(address, headers=builders.bearer(client, "holder"))
+    assert [row["version"] for row in answer.get_json()["verdicts"]] == [1]
+    assert client.get(address, headers=builders.bearer(client, "stranger")).status_code == 404
+    assert client.get(f"{ROOT}/verdicts/{uuid4()}", headers=builders.bearer(client, "holder")).status_code == 404
+    assert client.get(address).status_code == 401
+
+
+@pytest.mark.usefixtures("staffed")
+def test_exceptions_and_unpaid_use_are_for_the_staff(client: FlaskClient) -> None:
+    manager = builders.bearer(client, "manager")
+    exceptions = client.get(f"{ROOT}/exceptions", headers=manager).get_json()
+    assert [row["verdict"] for row in exceptions["verdicts"]] == ["phantom"]
+    unpaid = client.get(f"{ROOT}/unpaid-use", headers=manager).get_json()["unpaid_use"]
+    assert [(row["verdict"], 15 * 60 < row["unpaid_s"] <= 20 * 60) for row in unpaid] == [("unpaid", True)]
+    for address in ("exceptions", "unpaid-use"):
+        assert client.get(f"{ROOT}/{address}", headers=builders.bearer(client, "holder")).status_code == 403
+        answer = client.get(f"{ROOT}/{address}", headers=builders.bearer(client, "stranger")).get_json()
+        assert answer["total"] == 0
+
+
+def test_a_reviewed_charge_is_verified_by_name_and_leaves_the_queue(staffed: World, client: FlaskClient) -> None:
+    address = f"{ROOT}/verdicts/{staffed.charges[1]}/review"
+    body = {"outcome": "verified", "note": NOTE}
+    assert client.post(address, json=body, headers=builders.bearer(client, "stranger")).status_code == 404
+    manager = builders.bearer(client, "manager")
+    made = client.post(address, json=body, headers=manager)
+    assert made.status_code == 201
+    assert {key: made.get_json()[key] for key in ("verdict", "verified", "reviewed_by", "version")} == {
+        "verdict": "phantom",
+        "verified": True,
+        "reviewed_by": "manager",
+        "version": 2,
+    }
+    assert client.get(f"{ROOT}/exceptions", headers=manager).get_json()["total"] == 0
+    assert client.get(f"{ROOT}/usage-records", headers=manager).get_json()["total"] == 2
+    again = client.post(address, json=body, headers=manager)
+    assert (again.status_code, again.get_json()["code"]) == (409, "NOT_REVIEWABLE")
+
+
+def test_a_review_needs_a_reason_in_words(staffed: World, client: FlaskClient) -> None:
+    address = f"{ROOT}/verdicts/{staffed.charges[1]}/review"
+    manager = builders.bearer(client, "manager")
+    for body in ({"outcome": "verified"}, {"outcome": "verified", "note": " "}, {"outcome": "matched", "note": NOTE}):
+        assert client.post(address, json=body, headers=manager).status_code == 422
+
+
+def test_a_rerun_gives_the_verdict_that_holds(staffed: World, client: FlaskClient) -> None:
+    address = f"{ROOT}/verdicts/{staffed.charges[0]}/rerun"
+    answer = client.post(address, headers=builders.bearer(client, "manager"))
+    assert (answer.status_code, answer.get_json()["version"]) == (200, 1)
+    assert client.post(address, headers=builders.bearer(client, "holder")).status_code == 403
+
+
+@pytest.mark.usefixtures("staffed")
+def test_usage_records_can_be_asked_for_by_time(client: FlaskClient) -> None:
+    holder = builders.bearer(client, "holder")
+    everything = client.get(f"{ROOT}/usage-records", headers=holder).get_json()["usage_records"]
+    assert [(row["charged_s"], row["paid_principal_fen"]) for row in everything] == [(3600, 32_000)]
+    later = {"started_from": at(11).isoformat()}
+    assert client.get(f"{ROOT}/usage-records", query_string=later, headers=holder).get_json()["total"] == 0
+
+
+def test_nobody_reviews_her_own_use(world: World) -> None:
+    charge = world.charge(10, 70)
+    world.play((120, STANDBY_W))
+    world.reconcile(minutes=120)
+    with world.database.transaction() as session:
+        holder = builders.person(session, username="clerk-with-card", role=Role.CLERK)
+        row = session.get_one(CardSession, charge)
+        row.card.holder_id = holder.id
+        session.refresh(holder, ["grants"])
+        reader = principal_of(holder)
+    with pytest.raises(Refusal), world.database.transaction() as session:
+        service.review(session, session_id=charge, outcome=Review.VERIFIED, note=NOTE, reader=reader, at=at(130))
+
+
+def test_new_evidence_asks_for_a_new_review(world: World) -> None:
+    charge = world.charge(10, 70)
+    world.play((5, STANDBY_W))
+    later = 71 + 3 * 1440
+    world.reconcile(minutes=later)
+    clerk = world.person("clerk", Role.CLERK)
+    with world.database.transaction() as session:
+        service.review(session, session_id=charge, outcome=Review.VERIFIED, note=NOTE, reader=clerk, at=at(later))
+    assert len(world.records()) == 1
+    world.play((135, STANDBY_W))
+    world.reconcile(minutes=later + 5)
+    world.database.run(lambda session: service.rerun(session, session_id=charge, reader=clerk, at=at(later + 6)))
+    assert (world.verdict(charge), world.records()) == ("phantom", [])
+    with world.database.transaction() as session:
+        assert list_exceptions(session, reader=clerk)[1] == 1
