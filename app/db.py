@@ -77,6 +77,8 @@ class Database:
         with Session(self.engine) as session:
             session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             yield session
+            # What was read stays readable afterwards: a rollback would ask the database for it again.
+            session.expunge_all()
             session.rollback()
 
     def run(self, work: Callable[[Session], T]) -> T:
