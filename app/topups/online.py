@@ -196,7 +196,6 @@ def _read(database: Database, top_up_id: UUID) -> TopUp:
         top_up = session.get(TopUp, top_up_id)
         if top_up is None or top_up.method is not TopUpMethod.ONLINE:
             raise Refusal(Code.NOT_FOUND)
-        session.expunge(top_up)
         return top_up
 
 

@@ -47,7 +47,7 @@ def receive() -> dict[str, Any]:
         status = online.deliver(database(), event=event, livemode=Stripe(settings()).livemode)
     except PostingError as error:
         raise Refusal(Code.TRY_AGAIN) from error
-    return {"event": event.id, "status": status.value}
+    return {"event": event.id, "status": status}
 
 
 def _verified_body() -> bytes:

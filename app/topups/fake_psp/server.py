@@ -52,6 +52,10 @@ class FakePsp:
         self._deliveries.start()
         self._thread.start()
 
+    def is_running(self) -> bool:
+        """Say whether it serves."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Stop serving and delivering; what it remembers stays."""
         self._server.shutdown()
