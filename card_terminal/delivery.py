@@ -68,6 +68,8 @@ class Delivery:
         if answer is not None:
             self.last_refusal = answer
             _log.warning("events_refused", code=answer.code, count=len(messages))
+            if answer.acked_seq is not None:
+                self._believe(answer.acked_seq)
         return False
 
     def say_hello(self, *, reader: ReaderState) -> bool:
@@ -96,13 +98,19 @@ class Delivery:
     def _learn(self, answer: HelloAnswer) -> None:
         self.last_refusal = None
         self._server_time.learn(answer.server_time)
-        if answer.acked_seq > self._journal.last_seq():
-            # The disk was put back to an earlier day. Numbers would be used twice, so nothing is sent any more.
-            _log.error("journal_older_than_server", last_seq=self._journal.last_seq(), acked_seq=answer.acked_seq)
-        elif answer.acked_seq != self._journal.acked_seq():
-            self._journal.rewind(answer.acked_seq)
+        self._believe(answer.acked_seq)
         if answer.config_version > self._configuration.version:
             self._fetch_configuration()
+
+    def _believe(self, acked_seq: int) -> None:
+        """Go on from where the server is: after a restore it may need what it once had."""
+        last_seq = self._journal.last_seq()
+        if acked_seq > last_seq:
+            # This disk was put back to an earlier day, and its new events take numbers that are used. Send them all the
+            # same: the server keeps both for a person to weigh, and a charge that is doubted is better than one lost.
+            _log.error("journal_older_than_server", last_seq=last_seq, acked_seq=acked_seq)
+        elif acked_seq != self._journal.acked_seq():
+            self._journal.rewind(acked_seq)
 
     def _fetch_configuration(self) -> None:
         outcome = self._client.ask(Config(have_version=self._configuration.version), ConfigAnswer, tries=1)

@@ -178,11 +178,15 @@ class Journal:
             return [str(row[0]) for row in connection.execute(query, (self.acked_seq(), limit))]
 
     def acknowledge(self, answer: EventsAnswer) -> None:
-        """Keep what became of the events, and how far the server is."""
+        """Keep what became of the events, and how far the server is with them.
+
+        Never further than what was sent: a server that knows more numbers than this disk would else hide new events.
+        """
+        sent_seq = max((result.seq for result in answer.results), default=answer.acked_seq)
         with self._store.transaction() as connection:
             for result in answer.results:
                 connection.execute("UPDATE event SET result = ? WHERE seq = ?", (_dump(result), result.seq))
-            keep_facts(connection, acked_seq=str(answer.acked_seq))
+            keep_facts(connection, acked_seq=str(min(answer.acked_seq, sent_seq)))
 
     def rewind(self, acked_seq: int) -> None:
         """Believe the server about how far it is: after a restore it may need what it once had."""

@@ -45,6 +45,7 @@ class Timing:
     """How long things take, by the terminal's own clock."""
 
     debounce_ms: int = 5_000
+    lying_ms: int = 800
     confirm_ms: int = 3_000
     pin_ms: int = 45_000
     passing_ms: int = 8_000
@@ -76,6 +77,7 @@ class Terminal:
         self._configuration = configuration
         self._mark_key = mark_key
         self._timing = timing or Timing()
+        self._last_reading: tuple[str, int] = ("", 0)
         self._last_tap: tuple[str, int] = ("", 0)
         self._next_meter_ms = self._next_pulse_ms = self._next_extend_ms = 0
         self._wall_over_mono_ms = clock.wall_ms() - clock.mono_ms()
@@ -116,11 +118,14 @@ class Terminal:
             self._begin(reading, mark=mark)
 
     def _is_bounce(self, mark: str) -> bool:
-        """A card that lies on the reader is read again and again; five seconds without it make a new tap."""
+        """A second tap counts after five seconds, and from a card that lies on the reader never."""
         now_ms = self._clock.mono_ms()
-        last_mark, last_ms = self._last_tap
+        lies_there = mark == self._last_reading[0] and now_ms - self._last_reading[1] < self._timing.lying_ms
+        self._last_reading = (mark, now_ms)
+        if lies_there or (mark == self._last_tap[0] and now_ms - self._last_tap[1] < self._timing.debounce_ms):
+            return True
         self._last_tap = (mark, now_ms)
-        return mark == last_mark and now_ms - last_ms < self._timing.debounce_ms
+        return False
 
     def _begin(self, reading: Reading, *, mark: str) -> None:
         self._go(Signal.TAPPED)

@@ -195,7 +195,10 @@ class EventsAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalAnswer:
-    """A refusal as it travels: with its texts, so that an old terminal can show a reason it has never heard of."""
+    """A refusal as it travels: with its texts, so that an old terminal can show a reason it has never heard of.
+
+    `acked_seq` comes with SEQ_GAP: from there the events are wanted again.
+    """
 
     code: Annotated[str, Text(40, 1, r"[A-Z_]+")]
     number: Count
@@ -203,6 +206,7 @@ class RefusalAnswer:
     advice: Words
     retry: bool
     server_time: EpochMs
+    acked_seq: Count | None = None
 
     @property
     def known_code(self) -> RefusalCode | None:

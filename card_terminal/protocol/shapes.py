@@ -159,6 +159,9 @@ def _read_scalar(hint: Any, value: object, where: str, limits: tuple[object, ...
         return _read_enum(hint, value, where)
     if type(value) is not hint:
         raise MessageError(f"{where} must be {_WORDS[hint]}")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        # Half a surrogate pair is text to JSON, and to no database, screen or hash.
+        raise MessageError(f"{where} has characters that are none")
     for limit in limits:
         _check(limit, value, where)
     return value

@@ -103,6 +103,24 @@ def test_a_server_put_back_to_an_earlier_day_gets_the_events_again(station: Stat
     assert [event.seq for event in server.events] == [1, 2, 3]
 
 
+def test_a_disk_put_back_to_an_earlier_day_hides_no_new_event(
+    station: Station, server: HonestServer, tmp_path: Path
+) -> None:
+    station.tap("1001")
+    station.wait(11 * MINUTE_MS)
+    station.keep_in_touch()
+    assert station.store is not None
+    station.store.close()
+    for path in (tmp_path / "terminal").glob("journal.sqlite*"):
+        path.unlink()
+    station.restart()
+    station.tap("9999")
+    station.keep_in_touch()
+    station.keep_in_touch()
+    assert [event.kind for event in server.parked] == [EventKind.CARD_REFUSED]
+    assert station.journal.unsent_count() == 0
+
+
 def test_a_process_killed_and_started_again_counts_on_exactly(station: Station, server: HonestServer) -> None:
     station.tap("1001")
     station.wait(10 * MINUTE_MS)

@@ -59,13 +59,24 @@ def test_the_price_and_the_hold_stand_on_the_screen_before_the_start(station: St
 
 def test_a_card_that_lies_on_the_reader_starts_once_and_ends_nothing(station: Station, server: HonestServer) -> None:
     start(station)
-    for _ in range(30):
+    for _ in range(60):
         station.tap("1001")
-        station.wait(1_000)
+        station.wait(500, step_ms=500)
     assert station.shows(State.ACTIVE)
     station.wait(6_000)
     end(station)
     assert len(server.sessions) == 1
+
+
+def test_an_impatient_person_who_taps_every_second_still_ends_her_session(station: Station) -> None:
+    start(station)
+    for _ in range(4):
+        station.tap("1001")
+        station.wait(1_000)
+        assert station.shows(State.ACTIVE)
+    station.wait(1_000)
+    station.tap("1001")
+    assert station.shows(State.ENDING)
 
 
 def test_the_person_pays_until_she_taps_not_until_the_countdown_is_over(station: Station, server: HonestServer) -> None:

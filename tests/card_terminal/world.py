@@ -137,6 +137,7 @@ class HonestServer:
     messages: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     results: list[EventResult] = field(default_factory=list)
+    parked: list[Event] = field(default_factory=list)
     executions: int = 0
 
     # The doors
@@ -312,7 +313,9 @@ class HonestServer:
     def _take_event(self, message: str) -> EventResult:
         event = read_event(message, key=self._key_of(message))
         if event.seq <= len(self.messages):
-            assert self.messages[event.seq - 1] == message, "one number, two events"
+            if self.messages[event.seq - 1] != message:
+                self.parked.append(event)
+                return EventResult(seq=event.seq, status=EventStatus.PARKED, reason="SEQ_USED_TWICE")
             known = self.results[event.seq - 1]
             return EventResult(
                 seq=known.seq,
