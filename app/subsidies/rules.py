@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, TypeVar
+from unicodedata import category
 
 from app.subsidies.conditions import Condition, RuleInvalid, parse_conditions
 
 AMOUNT_MAX_FEN = 2**53
 LIST_LENGTH_MAX = 100
+TEXT_LENGTH_MAX = 1000
+DEPTH_MAX = 8
+# Control characters, and halves of characters that are none.
+UNSTORABLE = frozenset({"Cc", "Cs"})
 
 
 class Kind(StrEnum):
@@ -134,6 +139,7 @@ def parse_rules(data: Any) -> Rules:
         raise RuleInvalid("a rule set is an object")
     if unknown := data.keys() - FIELDS:
         raise RuleInvalid(f"unknown field {min(unknown)}")
+    _check_storable(data, where="rule set")
     rules = Rules(
         code=_text(data, "code"),
         title_zh=_text(data, "title_zh"),
@@ -152,6 +158,23 @@ def parse_rules(data: Any) -> Rules:
     )
     _check_whole(rules)
     return rules
+
+
+def _check_storable(data: Any, *, where: str, depth: int = 0) -> None:
+    """Refuse what PostgreSQL cannot keep or nobody could read: no floats, no control characters, nothing endless."""
+    if depth > DEPTH_MAX:
+        raise RuleInvalid(f"{where}: too deep")
+    if isinstance(data, dict | list):
+        if len(data) > LIST_LENGTH_MAX:
+            raise RuleInvalid(f"{where}: at most {LIST_LENGTH_MAX} entries")
+        for name, value in data.items() if isinstance(data, dict) else enumerate(data):
+            _check_storable(name, where=where, depth=depth + 1)
+            _check_storable(value, where=str(name), depth=depth + 1)
+    elif isinstance(data, str):
+        if len(data) > TEXT_LENGTH_MAX or any(category(character) in UNSTORABLE for character in data):
+            raise RuleInvalid(f"{where}: at most {TEXT_LENGTH_MAX} characters, no control characters")
+    elif data is not None and (not isinstance(data, int) or abs(data) > AMOUNT_MAX_FEN):
+        raise RuleInvalid(f"{where}: a text, a truth value or a whole number is expected")
 
 
 def _check_whole(rules: Rules) -> None:

@@ -150,6 +150,10 @@ def test_pro_rata_spends_the_budget_to_the_fen_and_no_more_than_wanted(
         ({"budget_policy": "pro_rata"}, "budget_policy"),
         ({"window_months": [13]}, "window_months"),
         ({"title_en": " "}, "title_en"),
+        ({"source": "a\x00b"}, "source"),
+        ({"source": "\ud800"}, "source"),
+        ({"note": 0.5}, "note"),
+        ({"documents": [[[[[[[[["deep"]]]]]]]]]}, "deep"),
     ],
 )
 def test_a_rule_set_with_a_mistake_is_refused_by_the_name_of_the_field(change: dict[str, Any], field: str) -> None:
