@@ -134,9 +134,14 @@ LABELS: dict[str, dict[str, Label]] = {
         "202": Label(_l("Service fee")),
         "203": Label(_l("VAT")),
         "204": Label(_l("Charged late")),
+        "301": Label(_l("Fiscal money received")),
+        "302": Label(_l("Subsidy")),
+        "303": Label(_l("Subsidy taken back")),
     },
     "journal": {
         "session_capture": Label(_l("Use of an instrument")),
+        "subsidy_granted": Label(_l("Subsidy")),
+        "subsidy_clawed_back": Label(_l("Subsidy taken back")),
         "top_up_cash": Label(_l("Top-up in cash")),
         "top_up_bank_transfer": Label(_l("Top-up by bank transfer")),
         "top_up_online": Label(_l("Top-up online")),
@@ -161,7 +166,9 @@ LABELS: dict[str, dict[str, Label]] = {
         "lower_bound": Label(_l("a restart of the terminal hid part of the time"), "warn"),
         "auto_ended": Label(_l("nobody tapped out; the reserved time was charged"), "warn"),
         "over_hold": Label(_l("worth more than was reserved; only that was charged"), "warn"),
-        "implausible_duration": Label(_l("the terminal reported too much time; only what had passed was charged"), "warn"),
+        "implausible_duration": Label(
+            _l("the terminal reported too much time; only what had passed was charged"), "warn"
+        ),
         "closed_by_staff": Label(_l("ended by the staff of the instrument"), "warn"),
         "hold_expired": Label(_l("the reservation had run out before the end"), "warn"),
     },

@@ -86,6 +86,7 @@ def install(flask: Flask) -> None:
         local=local,
         customer=customer,
         masked=masked_number,
+        spaced=lambda number: " ".join(number[place : place + 4] for place in range(0, len(number), 4)),
         book_line=lambda book: chart()[book.role],
     )
     flask.jinja_env.trim_blocks = True

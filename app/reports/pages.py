@@ -257,7 +257,9 @@ def _page() -> int:
 
 def _whole(name: str, *, default: int) -> int:
     text = request.args.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS_MAX and int(text) <= PAGE_MAX else default
+    return (
+        int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS_MAX and int(text) <= PAGE_MAX else default
+    )
 
 
 def _links(page: int, *, has_more: bool) -> Links:

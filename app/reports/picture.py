@@ -75,8 +75,8 @@ class Frame:
         return self.height - self.bottom
 
 
-WIDE = Frame(width=1120, height=380, left=64, right=16, top=76, bottom=64, ticks_max=12)
-SMALL = Frame(width=390, height=340, left=46, right=10, top=76, bottom=64, ticks_max=5)
+WIDE = Frame(width=1120, height=370, left=64, right=16, top=72, bottom=54, ticks_max=12)
+SMALL = Frame(width=390, height=330, left=48, right=12, top=72, bottom=54, ticks_max=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from app.sessions.models import SessionStatus
 from app.subsidies.models import Decision
 from app.texts import _
 
+MINUTE_S = 60
+
 
 def claim(found: Evidence) -> str:
     """Say what was billed for which time on which instrument."""
@@ -41,6 +43,12 @@ def reason(verdict: Verdict | None) -> str:
         return _("The box's readings are compared with the charge within minutes after the session ends.")
     numbers = _numbers(verdict)
     match verdict.verdict:
+        case ChargeVerdict.MATCHED if verdict.evidence.get("idle_s", 0) < MINUTE_S:
+            return _(
+                "The box saw the instrument run for %(overlap)s of the charged time; the rest is preparation and"
+                " cleaning up.",
+                **numbers,
+            )
         case ChargeVerdict.MATCHED:
             return _(
                 "The box saw the instrument run for %(overlap)s of the charged time. The rest, %(idle)s that no run or"

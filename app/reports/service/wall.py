@@ -54,9 +54,19 @@ class Wall:
     tiles: tuple[Tile, ...]
     happenings: tuple[Happening, ...]
 
+    @property
+    def watched(self) -> list[Tile]:
+        """The instruments that a box meters or a card uses, in an order that does not change with their states."""
+        return [tile for tile in self.tiles if tile.place.box is not None or tile.charge is not None]
+
+    @property
+    def unwatched(self) -> list[Tile]:
+        """The rest: nothing is known of them now."""
+        return [tile for tile in self.tiles if tile.place.box is None and tile.charge is None]
+
     def count(self, state: str) -> int:
-        """Say how many instruments are in a state."""
-        return sum(tile.place.live.state == state for tile in self.tiles)
+        """Say how many metered instruments are in a state."""
+        return sum(tile.place.box is not None and tile.place.live.state == state for tile in self.tiles)
 
 
 def wall(session: Session, *, reader: Principal, at: datetime) -> Wall:
