@@ -44,7 +44,8 @@ class Text(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(super()._deserialize(value, attr, data, **kwargs)).strip()
-        if any(character < " " or character == "\x7f" for character in text):
+        # Half of a surrogate pair is valid JSON, but no text that any database keeps.
+        if any(character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in text):
             raise ValidationError("Control characters are not allowed.")
         return text
 

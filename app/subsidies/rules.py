@@ -139,7 +139,6 @@ def parse_rules(data: Any) -> Rules:
         raise RuleInvalid("a rule set is an object")
     if unknown := data.keys() - FIELDS:
         raise RuleInvalid(f"unknown field {min(unknown)}")
-    _check_storable(data, where="rule set")
     rules = Rules(
         code=_text(data, "code"),
         title_zh=_text(data, "title_zh"),
@@ -157,6 +156,7 @@ def parse_rules(data: Any) -> Rules:
         budget_policy=_member(BudgetPolicy, data.get("budget_policy"), where="budget_policy"),
     )
     _check_whole(rules)
+    _check_storable(data, where="rule set")
     return rules
 
 
