@@ -28,7 +28,8 @@ from telemetry.times import to_ms
 
 FIRMWARE = "testcard-box 1"
 UNDER_WAY_MAX = 100
-RESEND_S = 30.0  # real seconds without an acknowledgement, after which everything under way is sent again
+# Real seconds without progress, after which everything under way is sent again; doubled each time it did not help.
+RESEND_S_MIN, RESEND_S_MAX = 10.0, 300.0
 CATCH_UP_S_MAX = 900  # who slept longer has measured nothing in that time
 REAL_WAIT_S_MAX = 1.0
 GOODBYE_S = 1.0
@@ -75,7 +76,7 @@ class BoxAgent:
         self._under_way: set[tuple[int, int]] = set()
         self._acks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         self._has_connected = threading.Event()
-        self._progress_s = 0.0
+        self._progress_s, self._resend_s = 0.0, RESEND_S_MIN
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=code, clean_session=True, protocol=MQTTv311)
         self._client.username_pw_set(code, password)
         if tls is not None:
@@ -169,16 +170,20 @@ class BoxAgent:
         while not self._acks.empty():
             boot, seq = self._acks.get()
             buffer.forget(boot=boot, seq=seq)
-            self._under_way = {sent for sent in self._under_way if sent[0] != boot or sent[1] > seq}
-            self._progress_s = time.monotonic()
+            left = {sent for sent in self._under_way if sent[0] != boot or sent[1] > seq}
+            # An acknowledgement that stays before a hole is no progress: the broker has lost what fills it.
+            if len(left) < len(self._under_way):
+                self._progress_s, self._resend_s = time.monotonic(), RESEND_S_MIN
+            self._under_way = left
         if not self._client.is_connected():
             return
         if self._has_connected.is_set():
             self._has_connected.clear()
             self._under_way.clear()
             self._introduce(buffer)
-        if self._under_way and time.monotonic() - self._progress_s > RESEND_S:
+        if self._under_way and time.monotonic() - self._progress_s > self._resend_s:
             self._under_way.clear()
+            self._resend_s = min(self._resend_s * 2, RESEND_S_MAX)
         room = UNDER_WAY_MAX - len(self._under_way)
         for boot, seq, payload in buffer.waiting(but=self._under_way, limit=room) if room > 0 else ():
             self._publish_message(boot, seq, {**json.loads(payload), "h": 1})

@@ -1,0 +1,197 @@
+"""The agent of a real box against a real broker and ingest: it forgets only what the server has stored."""
+
+import multiprocessing
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+from sqlalchemy import select
+
+from app import clock
+from app.db import Database
+from telemetry.box.agent import BoxAgent
+from telemetry.box.buffer import MESSAGES_MAX, Buffer
+from telemetry.consumer import Consumer
+from telemetry.models import HighWater, Message, Presence
+from tests.telemetry.network import PASSWORD, Running, thread, wait_until
+from tests.telemetry.wire import BOX, START, Server, topic
+
+SPEED = 600.0
+
+
+@dataclass
+class Lamp:
+    """Runs ten minutes in every hour; sometimes its meter does not answer."""
+
+    silent_minutes: tuple[int, ...] = ()
+    asked: list[datetime] = field(default_factory=list)
+
+    def power_w(self, at: datetime) -> float | None:
+        self.asked.append(at)
+        if at.minute in self.silent_minutes:
+            return None
+        return 100.0 if at.minute < 10 else 5.0
+
+
+def anchor() -> clock.Anchor:
+    return clock.Anchor(real=clock.now(), simulated=START, speed=SPEED)
+
+
+def agent(running: Running, folder: Path, *, source: Lamp | None = None, batch: int = 6) -> BoxAgent:
+    return BoxAgent(
+        code=BOX,
+        password=PASSWORD,
+        host="127.0.0.1",
+        port=running.port,
+        source=source or Lamp(),
+        now=clock.now,
+        buffer_path=folder / "buffer.db",
+        batch=batch,
+        speed=SPEED,
+        reconnect_s_max=1,
+    )
+
+
+def consumer(running: Running, database: Database) -> Consumer:
+    return Consumer(
+        transaction=database.transaction,
+        now=clock.now,
+        host="127.0.0.1",
+        port=running.port,
+        username="ingest",
+        password=PASSWORD,
+    )
+
+
+def messages(database: Database) -> list[Message]:
+    with database.transaction() as session:
+        return list(session.scalars(select(Message).order_by(Message.boot, Message.seq)))
+
+
+def complete(database: Database, *, boot: int) -> int:
+    with database.reader() as session:
+        row = session.get(HighWater, (BOX, boot))
+        return 0 if row is None else row.complete_seq
+
+
+def presence(database: Database) -> Presence | None:
+    with database.transaction() as session:
+        return session.get(Presence, BOX)
+
+
+def test_a_box_is_born_measures_and_says_goodbye(any_broker: Running, server: Server, tmp_path: Path) -> None:
+    server.enrol()
+    clock.set_anchor(anchor())
+    with thread(consumer(any_broker, server.database).run):
+        with thread(agent(any_broker, tmp_path).run):
+            wait_until(lambda: complete(server.database, boot=1) >= 20)
+        wait_until(lambda: (seen := presence(server.database)) is not None and not seen.online)
+        wait_until(lambda: complete(server.database, boot=1) == len(messages(server.database)))
+    found = messages(server.database)
+    assert [message.seq for message in found] == list(range(1, len(found) + 1))
+    assert all(after.started_at == before.ended_at for before, after in pairwise(found))
+    server.derive()
+    assert all(row.running_s == 600 for row in server.sessions() if row.final)
+
+
+def test_what_a_box_measured_while_the_broker_was_dead_comes_late_and_whole(
+    embedded_broker: Running, server: Server, tmp_path: Path
+) -> None:
+    server.enrol()
+    clock.set_anchor(anchor())
+    with thread(consumer(embedded_broker, server.database).run), thread(agent(embedded_broker, tmp_path).run):
+        wait_until(lambda: complete(server.database, boot=1) >= 5)
+        embedded_broker.kill()
+        died_at = clock.now()
+        wait_until(lambda: clock.now() > died_at + timedelta(minutes=30))
+        embedded_broker.start()
+        back_at = clock.now()
+        wait_until(lambda: any(message.started_at > back_at for message in messages(server.database)))
+        wait_until(lambda: complete(server.database, boot=1) >= 40)
+    found = messages(server.database)
+    assert any(message.buffered for message in found)
+    assert all(after.started_at == before.ended_at for before, after in pairwise(found))
+
+
+def _run_box(port: int, folder: Path, at: str) -> None:
+    clock.set_anchor(clock.Anchor.parse(at))
+    agent(Running("embedded", folder, port), folder).run(threading.Event())
+
+
+def test_a_box_killed_at_any_moment_begins_a_new_boot_and_loses_no_message_that_it_wrote(
+    embedded_broker: Running, server: Server, tmp_path: Path
+) -> None:
+    server.enrol()
+    shared = anchor()
+    clock.set_anchor(shared)
+    context = multiprocessing.get_context("spawn")
+    with thread(consumer(embedded_broker, server.database).run):
+        for boot in (1, 2):
+            process = context.Process(target=_run_box, args=(embedded_broker.port, tmp_path, str(shared)))
+            process.start()
+            wait_until(lambda boot=boot: complete(server.database, boot=boot) >= 3)  # type: ignore[misc]
+            process.kill()
+            process.join()
+        wait_until(lambda: (seen := presence(server.database)) is not None and not seen.online)
+        with thread(agent(embedded_broker, tmp_path).run):
+            wait_until(lambda: complete(server.database, boot=3) >= 3)
+            with Buffer(tmp_path / "buffer.db") as buffer:
+                wait_until(lambda: all(boot == 3 for boot, _, _ in buffer.pending()))
+    for boot in (1, 2, 3):
+        numbers = [message.seq for message in messages(server.database) if message.boot == boot]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) >= 3
+    assert server.dead_reasons() == []
+
+
+def test_where_the_meter_is_silent_there_is_a_gap_and_no_zero(
+    embedded_broker: Running, server: Server, tmp_path: Path
+) -> None:
+    server.enrol()
+    clock.set_anchor(anchor())
+    with (
+        thread(consumer(embedded_broker, server.database).run),
+        thread(agent(embedded_broker, tmp_path, source=Lamp(silent_minutes=(5, 6))).run),
+    ):
+        wait_until(lambda: complete(server.database, boot=1) >= 12)
+    found = messages(server.database)
+    gaps = [after.started_at - before.ended_at for before, after in pairwise(found)]
+    assert set(gaps) == {timedelta(0), timedelta(minutes=2)}
+    assert all(power_w in (5.0, 100.0) for message in found for power_w in message.powers_w)
+
+
+def test_anothers_acknowledgement_makes_a_box_forget_nothing(tmp_path: Path) -> None:
+    box = agent(Running("embedded", tmp_path, port=1), tmp_path)
+    for where in (topic("ack", box="cb-002"), topic("cmd")):
+        box._on_message(box._client, None, SimpleNamespace(topic=where, payload=b'{"boot":1,"seq":9}'))  # type: ignore[arg-type]
+    assert box._acks.empty()
+    box._on_message(box._client, None, SimpleNamespace(topic=topic("ack"), payload=b'{"boot":1,"seq":9}'))  # type: ignore[arg-type]
+    assert box._acks.get() == (1, 9)
+
+
+def test_the_buffer_keeps_until_told_and_counts_its_boots(tmp_path: Path) -> None:
+    path = tmp_path / "buffer.db"
+    with Buffer(path) as buffer:
+        assert buffer.begin_boot() == (1, 0.0)
+        for seq in (1, 2, 3):
+            buffer.put("{}", boot=1, seq=seq, energy_wh=seq * 1.5)
+    with Buffer(path) as buffer:
+        assert buffer.begin_boot() == (2, 4.5)
+        buffer.put("{}", boot=2, seq=1, energy_wh=5.0)
+        assert buffer.pending() == [(1, 1, 3), (2, 1, 1)]
+        assert [(boot, seq) for boot, seq, _ in buffer.waiting(but={(1, 1)}, limit=2)] == [(1, 2), (1, 3)]
+        buffer.forget(boot=1, seq=2)
+        buffer.forget(boot=2, seq=0)
+        assert buffer.pending() == [(1, 3, 3), (2, 1, 1)]
+        assert len(buffer) == 2
+
+
+def test_a_full_buffer_lets_go_of_its_oldest(tmp_path: Path) -> None:
+    with Buffer(tmp_path / "buffer.db") as buffer:
+        buffer._file.execute("PRAGMA synchronous = OFF")
+        for seq in range(1, MESSAGES_MAX + 3):
+            buffer.put("{}", boot=1, seq=seq, energy_wh=0.0)
+        assert buffer.pending() == [(1, 3, MESSAGES_MAX + 2)]

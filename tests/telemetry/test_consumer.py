@@ -1,0 +1,195 @@
+"""From a real broker into the database, through kills of either: nothing lost, nothing doubled."""
+
+import json
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy.exc
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from telemetry.consumer import Consumer
+from telemetry.models import Message
+from tests.telemetry.network import PASSWORD, Hand, Running, thread, wait_until
+from tests.telemetry.wire import BOX, Server, at, minute, topic
+
+COUNT = 300
+
+
+def consumer(running: Running, transaction: Any, *, client_id: str = "ingest") -> Consumer:
+    return Consumer(
+        transaction=transaction,
+        now=lambda: at(1),
+        host="127.0.0.1",
+        port=running.port,
+        username="ingest",
+        password=PASSWORD,
+        client_id=client_id,
+    )
+
+
+def stored(database: Database) -> int:
+    with database.reader() as session:
+        return session.scalar(select(func.count()).select_from(Message)) or 0
+
+
+def box_on(running: Running) -> Hand:
+    """A box that listens to our acknowledgements."""
+    hand = Hand(running.port)
+    assert hand.connect()
+    assert hand.listen(topic("ack"))
+    return hand
+
+
+def acknowledged(hand: Hand) -> int:
+    """The last number that was acknowledged so far."""
+    last = 0
+    while not hand.received.empty():
+        last = max(last, json.loads(hand.received.get()[1])["seq"])
+    return last
+
+
+def wait_for_acknowledgement(hand: Hand, seq: int) -> None:
+    last = 0
+    while last < seq:
+        last = json.loads(hand.received.get(timeout=30)[1])["seq"]
+
+
+def test_what_boxes_send_is_stored_and_acknowledged(any_broker: Running, server: Server) -> None:
+    server.enrol()
+    with thread(consumer(any_broker, server.database.transaction).run):
+        hand = box_on(any_broker)
+        for seq in range(1, COUNT + 1):
+            hand.send("m", minute(seq, 5.0))
+        hand.send("m", b"poison")
+        wait_for_acknowledgement(hand, COUNT)
+        wait_until(lambda: server.dead_reasons() == ["not_json"])
+        hand.close()
+    assert stored(server.database) == COUNT
+
+
+def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_lost(
+    any_broker: Running, server: Server
+) -> None:
+    server.enrol()
+    is_away = threading.Event()
+
+    @contextmanager
+    def transaction() -> Iterator[Session]:
+        if is_away.is_set():
+            raise sqlalchemy.exc.OperationalError("commit", None, OSError("the server went away"))
+        with server.database.transaction() as session:
+            yield session
+
+    with thread(consumer(any_broker, transaction).run):
+        hand = box_on(any_broker)
+        hand.send("m", minute(1, 5.0))
+        wait_for_acknowledgement(hand, 1)
+        is_away.set()
+        for seq in range(2, 50):
+            hand.send("m", minute(seq, 5.0))
+        with pytest.raises(queue.Empty):
+            hand.received.get(timeout=1.5)
+        is_away.clear()
+        wait_for_acknowledgement(hand, 49)
+        hand.close()
+    assert stored(server.database) == 49
+
+
+def test_a_message_that_only_the_database_refuses_is_buried_alone(embedded_broker: Running, server: Server) -> None:
+    server.enrol()
+    with server.database.transaction() as session:
+        session.execute(text("ALTER TABLE telemetry.message ADD CHECK (seq <> 13)"))
+    with thread(consumer(embedded_broker, server.database.transaction).run):
+        hand = box_on(embedded_broker)
+        for seq in range(1, 21):
+            hand.send("m", minute(seq, 5.0))
+        wait_until(lambda: stored(server.database) == 19)
+        wait_until(lambda: server.dead_reasons() == ["storage_refused"])
+        wait_for_acknowledgement(hand, 12)
+        hand.close()
+
+
+def test_the_consumer_comes_back_to_a_broker_that_was_killed(embedded_broker: Running, server: Server) -> None:
+    server.enrol()
+    with thread(consumer(embedded_broker, server.database.transaction).run):
+        hand = box_on(embedded_broker)
+        hand.send("m", minute(1, 5.0))
+        wait_for_acknowledgement(hand, 1)
+        hand.close()
+        embedded_broker.kill()
+        embedded_broker.start()
+        again = box_on(embedded_broker)
+
+        def is_heard() -> bool:
+            again.send("m", minute(2, 5.0))
+            return acknowledged(again) == 2
+
+        wait_until(is_heard)
+        again.close()
+    assert stored(server.database) == 2
+
+
+def _consume_and_die(port: int, url: str, moment: str, lives: "multiprocessing.synchronize.Event") -> None:
+    """A consumer that kills itself, the hard way, at its third commit: just before it, or just after."""
+    database = Database(url)
+    commits = 0
+
+    @contextmanager
+    def transaction() -> Iterator[Session]:
+        nonlocal commits
+        commits += 1
+        with database.transaction() as session:
+            yield session
+            if moment == "before the commit" and commits == 3:
+                session.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if moment == "after the commit" and commits == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    lives.set()
+    running = Running("embedded", folder=None, port=port)  # type: ignore[arg-type] # it only names the address
+    consumer(running, transaction).run(threading.Event())
+
+
+@pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
+def test_a_consumer_killed_around_its_commit_loses_and_doubles_nothing(
+    embedded_broker: Running, server: Server, database_url: str, moment: str
+) -> None:
+    server.enrol()
+    context = multiprocessing.get_context("spawn")
+    lives = context.Event()
+    process = context.Process(target=_consume_and_die, args=(embedded_broker.port, database_url, moment, lives))
+    process.start()
+    assert lives.wait(60)
+    hand = box_on(embedded_broker)
+    safe, seq = 0, 0
+    while process.is_alive():
+        seq += 1
+        hand.send("m", minute(seq, 5.0))
+        safe = max(safe, acknowledged(hand))
+        process.join(0.05)
+    assert process.exitcode == -signal.SIGKILL
+    assert stored(server.database) >= safe
+    with thread(consumer(embedded_broker, server.database.transaction).run):
+        wait_until(lambda: hand.listen(topic("ack")))
+        # The box sends again what was not acknowledged to it, and only that.
+        for again in range(safe + 1, seq + 1):
+            hand.send("m", {**minute(again, 5.0), "h": 1})
+        wait_for_acknowledgement(hand, seq)
+    hand.close()
+    assert stored(server.database) == seq
+    assert server.dead_reasons() == []
+    with server.database.reader() as session:
+        assert session.scalars(select(Message.seq).where(Message.box == BOX).order_by(Message.seq)).all() == list(
+            range(1, seq + 1)
+        )
