@@ -88,11 +88,7 @@ def expire(work: Work, session: Document, *, now: datetime, deliver: bool) -> Do
 
 def expire_due(work: Work, *, now: datetime, deliver: bool) -> int:
     """Close the sessions whose time is over, and give how many."""
-    due = [
-        session
-        for session in work.objects("checkout.session")
-        if session["status"] == "open" and session["expires_at"] <= now.timestamp()
-    ]
+    due = work.overdue_sessions(now.timestamp())
     for session in due:
         expire(work, session, now=now, deliver=deliver)
     return len(due)

@@ -86,6 +86,14 @@ class Work:
             (document["id"], json.dumps(document)),
         )
 
+    def overdue_sessions(self, now_s: float) -> list[Document]:
+        """Give the open checkout sessions whose time is over."""
+        rows = self._connection.execute(
+            "SELECT document FROM object WHERE document ->> 'status' = 'open' AND document ->> 'expires_at' <= ?",
+            (int(now_s),),
+        )
+        return [json.loads(row[0]) for row in rows]
+
     def objects(self, kind: str) -> list[Document]:
         """Give all objects of a kind, as `checkout.session`."""
         rows = self._connection.execute("SELECT document FROM object WHERE document ->> 'object' = ?", (kind,))
