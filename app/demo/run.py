@@ -1,6 +1,7 @@
 """The demonstration: everything on one machine, and a small Chongqing that lives by itself until Ctrl-C."""
 
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -106,7 +107,7 @@ class Demonstration:
 
 def run(*, folder: Path, speed: float, port: int, stop: threading.Event) -> int:
     """Run the demonstration until `stop` is set; give the exit status."""
-    configure_logs("text")
+    configure_logs("text", level=logging.WARNING)
     demonstration = Demonstration(folder, speed=speed, port=port)
     try:
         click.echo(f"Starting; data and logs are in {demonstration.site.folder}")

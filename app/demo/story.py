@@ -1,6 +1,7 @@
 """The main job once, headless, over HTTP, with a real trace: top up, tap, the box watches, tap, verdict, subsidy."""
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -19,10 +20,11 @@ import ledger
 from app import clock
 from app.db import Database
 from app.demo import seed
-from app.demo.client import TIMEOUT_S, Api
+from app.demo.client import TIMEOUT_S, Api, ApiError
 from app.demo.run import Demonstration
 from app.logs import configure as configure_logs
 from app.money import yuan
+from app.supervisor import StartError
 
 CUSTOMER, CARD, MANAGER = "cardholder", "cardholder", "manager"
 INSTRUMENT = "CQ0002"
@@ -66,16 +68,16 @@ class Told:
 
 def run(*, as_json: bool, speed: float) -> int:
     """Tell the story; give the exit status, 0 only if all of it held."""
-    configure_logs("json")
+    configure_logs("text", level=logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="testcard-try-"))
     told = Told(listener=(lambda _step: None) if as_json else _print_step)
     started_s = time.monotonic()
     mistake = ""
     try:
         tell(folder, told, speed=speed)
-    except (StoryError, requests.RequestException) as error:
-        mistake = str(error)
-    finally:
+    except (StoryError, StartError, ApiError, requests.RequestException) as error:
+        mistake = f"{error} (data and logs are kept in {folder})"
+    else:
         shutil.rmtree(folder, ignore_errors=True)
     held = not mistake
     if as_json:
@@ -296,7 +298,8 @@ class Story:
             view: dict[str, Any] = answer.json()
             return view
 
-        return _wait(tap, lambda view: view.get("state") == wanted, every_s=1.0)
+        shown: dict[str, Any] = _wait(tap, lambda view: view.get("state") == wanted, every_s=1.0)
+        return shown
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""JSON doors of reports: the documents that pages draw and people download."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import flask_smorest
+
+from app import clock, periods
+from app.errors import Code
+from app.problems import refuses
+from app.reports import schemas, service
+from app.reports.service.evidence import Evidence
+from app.reports.service.ledger_view import LedgerView
+from app.reports.service.statement import Statement
+from app.reports.service.wall import Wall
+from app.security import principal, require
+from app.web import database, settings
+
+blueprint = flask_smorest.Blueprint(
+    "reports", __name__, url_prefix="/api/v1/reports", description="Evidence, statements, the ledger view, the wall."
+)
+
+
+@blueprint.get("/evidence/<uuid:session_id>")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.NOT_FOUND)
+@blueprint.response(HTTPStatus.OK, schemas.EvidenceSchema)
+@require()
+def get_evidence(session_id: UUID) -> Evidence:
+    """Give the evidence of a charge: box, session, price, verdict, record, postings, subsidy."""
+    with database().reader() as session:
+        return service.evidence(session, session_id=session_id, reader=principal(), at=clock.now())
+
+
+@blueprint.get("/statements/<int:account_id>")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.NOT_FOUND)
+@blueprint.arguments(schemas.PeriodQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.StatementSchema)
+@require()
+def get_statement(query: dict[str, Any], account_id: int) -> Statement:
+    """Give the statement of an account that you may see."""
+    since, until = _period(query)
+    with database().reader() as session:
+        return service.statement(session, account_id=account_id, reader=principal(), since=since, until=until)
+
+
+@blueprint.get("/ledger-view")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN)
+@blueprint.arguments(schemas.PeriodQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.LedgerViewSchema)
+@require()
+def get_ledger_view(query: dict[str, Any]) -> LedgerView:
+    """Give income, what is owed, hours and subsidies of the units you look after, as a tree."""
+    since, until = _period(query)
+    with database().reader() as session:
+        return service.ledger_view(session, reader=principal(), since=since, until=until)
+
+
+@blueprint.get("/wall")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN)
+@blueprint.response(HTTPStatus.OK, schemas.WallSchema)
+@require()
+def get_wall() -> Wall:
+    """Give the live states of the instruments you look after."""
+    with database().reader() as session:
+        return service.wall(session, reader=principal(), at=clock.now())
+
+
+def _period(query: dict[str, Any]) -> tuple[datetime, datetime]:
+    """Give the period that was asked for; an end that is missing is that of the present month."""
+    zone = settings().site_timezone
+    month = periods.Month.of(clock.now(), zone=zone)
+    return query["since"] or month.since(zone), query["until"] or month.until(zone)
