@@ -2,19 +2,22 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import flask_babel
 import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response, request, session
-from marshmallow import Schema
+from marshmallow import RAISE, Schema
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import IntegerConverter, Map
 
 import app.settings
 from app import clock, health, logs, presentation, problems, protection, web
 from app.clock import Anchor
 from app.db import Database
 from app.domains import DOMAINS, rooms
+from app.fields import INTEGER_MAX
 from app.settings import Settings
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -40,6 +43,7 @@ def build(given: Settings | None = None) -> Flask:
     )
     presentation.install(flask)
     problems.install(flask)
+    flask.url_map.converters["int"] = StorableInteger
     flask.register_blueprint(health.blueprint)
     _register_rooms(flask)
     return flask
@@ -78,6 +82,13 @@ def _locale() -> str:
     return LANGUAGES.get(session.get("language", "zh"), LANGUAGES["zh"])
 
 
+class StorableInteger(IntegerConverter):
+    """An integer in an address: what no id can be is no address, instead of an error of the database."""
+
+    def __init__(self, map: Map, *arguments: Any, **options: Any) -> None:  # noqa: A002 - werkzeug's own name
+        super().__init__(map, *arguments, **{"max": INTEGER_MAX, **options})
+
+
 class DocumentedApi(flask_smorest.Api):  # type: ignore[misc] # flask-smorest ships no types
     """The JSON doors in one OpenAPI document, their refusals in the shape of all refusals."""
 
@@ -105,6 +116,9 @@ def _schema_name(schema: type[Schema] | Schema) -> str:
 
 
 def _register_rooms(flask: Flask) -> None:
+    # All blueprints read by this one parser: what a query does not know is refused, as it is in a body.
+    reader = flask_smorest.Blueprint.ARGUMENTS_PARSER
+    reader.DEFAULT_UNKNOWN_BY_LOCATION = {**reader.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}
     api = DocumentedApi(flask, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
     for name in PROGRAM_ROOMS:
         for room in rooms(name):

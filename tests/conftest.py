@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
@@ -15,6 +16,10 @@ from app import clock
 from app.db import Database
 from app.embedded import EmbeddedPostgres
 from migrations import upgrade
+
+# A busy machine is slow, and that is no fault of the code under test.
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 
 TEMPLATE = "testcard_template"
 DATA = Path(__file__).parent / "data"
