@@ -53,8 +53,11 @@ def finish(session: Session, due: DueStretch) -> None:
     session.delete(due)
 
 
-def postpone(due: DueStretch, *, at: datetime) -> None:
-    """Look again later, less and less often: a silent box may stay silent for days."""
+def postpone(due: DueStretch, *, ready_at: datetime, at: datetime) -> None:
+    """Look again when its box can have told enough, then less and less often: a silent box may stay silent for days."""
+    if ready_at > at:
+        due.due_at = ready_at
+        return
     due.due_at = at + min(PAUSE * 2 ** min(due.attempts, 10), PAUSE_MAX)
     due.attempts += 1
 

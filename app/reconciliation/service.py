@@ -1,6 +1,7 @@
 """Reconciliation (对账): every charge gets a verdict, every verified use a record, and what changed is decided anew."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -110,34 +111,44 @@ def is_exception(verdict: Verdict) -> bool:
     return not verdict.verifies and verdict.review is None and verdict.verdict not in visibility.NO_EXCEPTION
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What became of a stretch: what it grew to, from when a charge in it that waits may be final, what is new."""
+
+    hull: Span
+    ready_at: datetime | None
+    written: int
+
+
 def _work_off(session: Session, stretches: Iterable[DueStretch], *, instrument_id: int, at: datetime) -> int:
-    decided = Span(0, 0)
-    waiting = False
+    decided = _Decided(hull=Span(0, 0), ready_at=None, written=0)
     written = 0
     for stretch in stretches:
         span = Span(evidence.to_s(stretch.from_at), evidence.to_s(stretch.until_at))
-        if not (decided.start_s <= span.start_s and span.end_s <= decided.end_s):
-            decided, waiting, new = _decide(session, instrument_id=instrument_id, stretch=span, at=at)
-            written += new
-        if waiting:
-            due.postpone(stretch, at=at)
-        else:
+        if not (decided.hull.start_s <= span.start_s and span.end_s <= decided.hull.end_s):
+            decided = _decide(session, instrument_id=instrument_id, stretch=span, at=at)
+            written += decided.written
+        if decided.ready_at is None:
             due.finish(session, stretch)
+        else:
+            due.postpone(stretch, ready_at=decided.ready_at, at=at)
     return written
 
 
-def _decide(session: Session, *, instrument_id: int, stretch: Span, at: datetime) -> tuple[Span, bool, int]:
-    """Decide a stretch; gives what it grew to, whether a charge in it still waits, and how many verdicts are new."""
+def _decide(session: Session, *, instrument_id: int, stretch: Span, at: datetime) -> _Decided:
     gathered = evidence.gather(session, instrument_id=instrument_id, stretch=stretch, at=at)
     outcome = matching.decide(gathered.case, settings=SETTINGS)
     matching.control_totals(outcome)
     written = recording.record(session, gathered=gathered, outcome=outcome, settings=SETTINGS, at=at)
     # An open session makes itself heard when it is charged; only a charge has to be looked at again.
-    charged = {charge.id for charge in gathered.case.charges if not charge.open}
-    waiting = any(
-        decision.verdict is ChargeVerdict.PROVISIONAL and decision.charge_id in charged for decision in outcome.charges
-    )
-    return gathered.hull, waiting, written
+    ends_s = {charge.id: charge.end_s for charge in gathered.case.charges if not charge.open}
+    waiting_s = [
+        ends_s[decision.charge_id] + SETTINGS.settling_s
+        for decision in outcome.charges
+        if decision.verdict is ChargeVerdict.PROVISIONAL and decision.charge_id in ends_s
+    ]
+    ready_at = evidence.from_s(max(waiting_s)) if waiting_s else None
+    return _Decided(hull=gathered.hull, ready_at=ready_at, written=written)
 
 
 def _charge(session: Session, *, session_id: UUID, reader: Principal) -> CardSession:

@@ -108,18 +108,18 @@ def test_a_box_that_never_speaks_again_is_waited_for_three_days(world: World) ->
     assert world.verdict(charge) == "no_evidence"
 
 
-def test_a_waiting_charge_is_looked_at_less_and_less_often(world: World) -> None:
+def test_a_waiting_charge_is_looked_at_when_it_can_be_final_and_then_less_and_less_often(world: World) -> None:
     world.charge(10, 70)
     pauses = []
     now = at(75)
-    for _ in range(6):
+    for _ in range(7):
         with world.database.transaction() as session:
             service.reconcile(session, at=now, limit=10)
             session.flush()
             due_at = session.execute(text("SELECT due_at FROM app.reconciliation_due")).scalar_one()
         pauses.append((due_at - now) / timedelta(minutes=1))
         now = due_at
-    assert pauses == [1, 2, 4, 8, 15, 15]
+    assert pauses == [20, 1, 2, 4, 8, 15, 15]
 
 
 def test_nothing_new_writes_nothing(world: World) -> None:
