@@ -60,7 +60,7 @@ LABELS: dict[str, dict[str, Label]] = {
         "clawed_back": Label(_l("Taken back"), "bad"),
     },
     "card": {
-        "issued": Label(_l("In use"), "good"),
+        "issued": Label(_l("In order"), "good"),
         "lost": Label(_l("Reported lost"), "bad"),
         "blocked": Label(_l("Blocked"), "bad"),
         "replaced": Label(_l("Replaced")),
