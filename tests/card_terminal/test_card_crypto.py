@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -174,6 +176,12 @@ def test_picc_data_of_another_key_is_refused() -> None:
         read_picc_data(encrypted, k_meta=b"\x01" * 16)
     with pytest.raises(SunError):
         read_picc_data(encrypted[:15], k_meta=bytes(16))
+
+
+@of_group("sm4")
+def test_the_national_cipher_is_there_for_cards_that_will_need_it(vector: dict[str, Any]) -> None:
+    cipher = Cipher(SM4(bytes.fromhex(vector["input"]["key"])), modes.ECB()).encryptor()  # noqa: S305 - one block
+    assert cipher.update(bytes.fromhex(vector["input"]["pt"])).hex().upper() == vector["expected"]["ct"]
 
 
 @given(st.binary(max_size=64))
