@@ -141,7 +141,7 @@ class Story:
         _must_be("the principal after the top-up", after, before + TOP_UP_FEN)
         self._told.tell(
             "top_up",
-            f"{yuan(TOP_UP_FEN)} paid online, top-up {found['number']}; principal {yuan(before)} → {yuan(after)}",
+            f"¥{yuan(TOP_UP_FEN)} paid online, top-up {found['number']}; principal ¥{yuan(before)} → ¥{yuan(after)}",
             amount_fen=TOP_UP_FEN,
             principal_fen=after,
         )
@@ -166,7 +166,7 @@ class Story:
         self._told.tell(
             "tap_in",
             f"{session['card']} at {self._terminal['code']}: {session['minutes_total']} min held for "
-            f"{yuan(session['held_fen'])}, {yuan(account['available_fen'])} left to spend",
+            f"¥{yuan(session['held_fen'])}, ¥{yuan(account['available_fen'])} left to spend",
             session_id=session["session_id"],
             held_fen=session["held_fen"],
         )
@@ -199,8 +199,8 @@ class Story:
         self._charge = charge
         self._told.tell(
             "tap_out",
-            f"{charge['duration_s'] // 60} min {charge['duration_s'] % 60} s: {yuan(charge['amount_fen'])} captured, "
-            f"{yuan(charge['paid_principal_fen'])} of it from the principal",
+            f"{charge['duration_s'] // 60} min {charge['duration_s'] % 60} s: ¥{yuan(charge['amount_fen'])} captured, "
+            f"¥{yuan(charge['paid_principal_fen'])} of it from the principal",
             amount_fen=charge["amount_fen"],
             paid_principal_fen=charge["paid_principal_fen"],
             duration_s=charge["duration_s"],
@@ -232,7 +232,7 @@ class Story:
         self._told.tell(
             "record",
             f"verified usage record {record['id']}: {record['effective_s'] / 3600:.2f} h effective, "
-            f"{yuan(record['amount_fen'])}",
+            f"¥{yuan(record['amount_fen'])}",
             record_id=record["id"],
             effective_s=record["effective_s"],
             amount_fen=record["amount_fen"],
@@ -246,7 +246,7 @@ class Story:
         _must_be("the subsidy purse", account["subsidy_fen"], self._before["subsidy_fen"] + expected_fen)
         self._told.tell(
             "subsidy",
-            f"{SUBSIDY_PERCENT}% of {yuan(self._charge['paid_principal_fen'])} principal = {yuan(expected_fen)}, "
+            f"{SUBSIDY_PERCENT}% of ¥{yuan(self._charge['paid_principal_fen'])} principal = ¥{yuan(expected_fen)}, "
             f"on the card at once",
             amount_fen=expected_fen,
             subsidy_purse_fen=account["subsidy_fen"],
@@ -264,8 +264,8 @@ class Story:
         kept_fen = self._charge["amount_fen"] - unit["owed_fen"]
         self._told.tell(
             "ledger_view",
-            f"{sub_center['name_en']}: income {yuan(self._charge['amount_fen'])}, owed to {unit['name_en']} "
-            f"{yuan(unit['owed_fen'])} after {yuan(kept_fen)} service fee and VAT",
+            f"{sub_center['name_en']}: income ¥{yuan(self._charge['amount_fen'])}, owed to {unit['name_en']} "
+            f"¥{yuan(unit['owed_fen'])} after ¥{yuan(kept_fen)} service fee and VAT",
             income_fen=sub_center["figures"]["income_fen"],
             owed_fen=unit["owed_fen"],
             verified_s=sub_center["figures"]["verified_s"],
@@ -279,8 +279,8 @@ class Story:
         self._told.tell("books", "books balance", findings=0)
 
     def _account(self) -> dict[str, Any]:
-        account: dict[str, Any] = self._customer.get(f"/accounts/{self._card['account_id']}")
-        return account
+        balances: dict[str, Any] = self._customer.get(f"/accounts/{self._card['account_id']}")["balances"]
+        return balances
 
     def _live_state(self) -> dict[str, Any] | None:
         wall = self._manager.get("/reports/wall")
