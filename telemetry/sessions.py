@@ -116,9 +116,10 @@ def _power_off_ms(parts: Sequence[Stretch], last: int) -> int | None:
 
 
 def _quality(parts: Sequence[Stretch], first: int, last: int, *, has_unknown: bool) -> Quality:
-    before = parts[first - 1] if first else None
-    after = parts[last + 1] if last + 1 < len(parts) else None
-    if any(beside is not None and beside.state is State.UNKNOWN for beside in (before, after)):
+    # Where the readings begin with a run, nobody saw it begin; where they end with one, it simply goes on.
+    before = parts[first - 1].state if first else State.UNKNOWN
+    after = parts[last + 1].state if last + 1 < len(parts) else State.RUNNING
+    if State.UNKNOWN in (before, after):
         return Quality.CUT
     if any(part.clock_doubtful for part in parts[first : last + 1]):
         return Quality.CLOCK

@@ -61,14 +61,15 @@ def test_without_a_calibration_nothing_is_known() -> None:
 
 
 def test_a_gap_is_inferred_where_the_energy_counter_has_both_ends() -> None:
-    before, after = reading(0, *[RUN] * 60, energy_wh=1000.0), reading(40, *[RUN] * 60, energy_wh=1000 + 50 + 100 / 6)
-    parts = stretches([before, after], calibrations=DATED)
-    assert [(part.state, part.inferred) for part in parts] == [
+    before = reading(0, *[STANDBY] * 60), reading(10, *[RUN] * 60, energy_wh=1000.0)
+    after = reading(50, *[RUN] * 60, energy_wh=1000 + 50 + 100 / 6)
+    parts = stretches([*before, after], calibrations=DATED)
+    assert [(part.state, part.inferred) for part in parts[1:]] == [
         (State.RUNNING, False),
         (State.RUNNING, True),
         (State.RUNNING, False),
     ]
-    assert round(parts[1].energy_wh, 3) == 50.0
+    assert round(parts[2].energy_wh, 3) == 50.0
     (use,) = uses(parts, calibrations=DATED)
     assert (use.quality, use.unknown_s, use.running_s) == (Quality.INFERRED, 0, 3000)
 
@@ -112,6 +113,16 @@ def test_a_long_silence_cuts_the_session_on_both_sides() -> None:
     first, second = found_uses((STANDBY, 20), (RUN, 30), (None, 16), (RUN, 30), (STANDBY, 20))
     assert (first.quality, second.quality) == (Quality.CUT, Quality.CUT)
     assert first.power_off_ms is None
+
+
+def test_a_run_that_the_box_found_under_way_may_have_begun_earlier() -> None:
+    (use,) = found_uses((RUN, 30), (STANDBY, 20))
+    assert use.quality is Quality.CUT
+
+
+def test_a_run_that_goes_on_is_not_cut() -> None:
+    (use,) = found_uses((STANDBY, 20), (RUN, 30))
+    assert use.quality is Quality.GOOD
 
 
 def test_switching_on_and_off_belongs_to_the_session() -> None:
