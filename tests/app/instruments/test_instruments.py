@@ -61,9 +61,13 @@ def test_a_unit_is_recorded_with_the_account_of_what_it_is_owed(database: Databa
 @pytest.mark.parametrize("lonely", ["organisation_id", "sub_center_id"])
 def test_a_unit_without_its_home_is_refused(database: Database, lonely: str) -> None:
     with database.transaction() as session:
-        homes = {"organisation_id": builders.organisation(session).id, "sub_center_id": builders.sub_center(session).id}
+        homes: dict[str, Any] = {
+            "organisation_id": builders.organisation(session).id,
+            "sub_center_id": builders.sub_center(session).id,
+        }
+    values = {**BY_ADMIN, **homes, lonely: 999}
     with pytest.raises(Refusal) as refused, database.transaction() as session:
-        service.create_unit(session, code="U", name_zh="x", name_en="x", **{**homes, lonely: 999}, **BY_ADMIN)
+        service.create_unit(session, code="U", name_zh="x", name_en="x", **values)
     assert refused.value.code is Code.NOT_FOUND
     assert refused.value.details == {lonely: 999}
 
