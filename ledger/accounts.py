@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from ledger.errors import CreateAccountStatus as Status
-from ledger.posting import BATCH_MAX, execute
+from ledger.posting import BATCH_MAX, execute, typed
 from ledger.values import ID_MAX, ID_ZERO, Account, AccountFlag, AccountResult, Balances, NewAccount
 
 KNOWN = int(
@@ -190,12 +190,12 @@ def _insert(session: Session, made: Sequence[NewAccount]) -> None:
         INSERT,
         {
             "ids": [new.id for new in made],
-            "ledgers": [new.ledger for new in made],
-            "codes": [new.code for new in made],
-            "flags": [int(new.flags) for new in made],
+            "ledgers": typed("integer", (new.ledger for new in made)),
+            "codes": typed("integer", (new.code for new in made)),
+            "flags": typed("smallint", (int(new.flags) for new in made)),
             "data_128": [new.user_data_128 for new in made],
-            "data_64": [new.user_data_64 for new in made],
-            "data_32": [new.user_data_32 for new in made],
+            "data_64": typed("bigint", (new.user_data_64 for new in made)),
+            "data_32": typed("integer", (new.user_data_32 for new in made)),
             "closed": [bool(new.flags & AccountFlag.CLOSED) for new in made],
         },
         reads=False,

@@ -6,7 +6,9 @@
 4. Write what it decided in one statement.
 
 Every statement goes to the driver as it stands here; the ORM's unit of work would cost more than the ledger does.
-Arrays travel in binary (`%b`): as text, quoting each id would be the dearest step of all.
+Arrays travel in binary (`%b`): as text, quoting each id would be the dearest step of all. Ids are looked up through
+`ANY(ARRAY(SELECT …))`, which hides their number from the planner: it then keeps one generic plan for batches of one
+and of thousands, where it would else plan every single anew, at several times the cost of running it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ from uuid import UUID
 
 import psycopg.errors
 import sqlalchemy.exc
+from psycopg.types.numeric import Int2, Int4, Int8
 from sqlalchemy.orm import Session
 
 from ledger.checks import BALANCING_CREDIT, BALANCING_DEBIT, CREDITS_LIMITED, DEBITS_LIMITED, PENDING, AccountState
@@ -37,29 +40,28 @@ LOCK = """
 SELECT id, ledger, flags, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
 FROM ledger.accounts
-WHERE id = ANY(%(account_ids)b::uuid[] || ARRAY(
-    SELECT unnest(ARRAY[debit_account_id, credit_account_id])
-    FROM ledger.transfers WHERE id = ANY(%(pending_ids)b::uuid[])
+WHERE id = ANY(ARRAY(
+    SELECT unnest(%(account_ids)b::uuid[])
+    UNION ALL SELECT unnest(ARRAY[debit_account_id, credit_account_id])
+    FROM ledger.transfers WHERE id = ANY(ARRAY(SELECT unnest(%(pending_ids)b::uuid[])))
 ))
 ORDER BY id FOR NO KEY UPDATE
 """
 
 READ = f"""
 SELECT statement_timestamp(),
-       ARRAY(SELECT id FROM ledger.failed_transfers WHERE id = ANY(%(ids)b::uuid[])),
-       {TRANSFER_COLUMNS},
-       holds.state, holds.ended_at, holds.ended_by
+       ARRAY(SELECT id FROM ledger.failed_transfers WHERE id = ANY(ARRAY(SELECT unnest(%(ids)b::uuid[])))),
+       {TRANSFER_COLUMNS}, holds.state, holds.ended_at, holds.ended_by
 FROM (SELECT 1) AS one
-LEFT JOIN (
-    SELECT unnest(%(ids)b::uuid[]) AS id
-    UNION SELECT id FROM ledger.pending_transfers
+LEFT JOIN ledger.transfers ON transfers.id = ANY(ARRAY(
+    SELECT unnest(%(ids)b::uuid[])
+    UNION ALL SELECT id FROM ledger.pending_transfers
         WHERE state = 'open' AND expires_at <= statement_timestamp()
-        AND debit_account_id = ANY(%(judged_debits)b::uuid[])
-    UNION SELECT id FROM ledger.pending_transfers
+        AND debit_account_id = ANY(ARRAY(SELECT unnest(%(judged_debits)b::uuid[])))
+    UNION ALL SELECT id FROM ledger.pending_transfers
         WHERE state = 'open' AND expires_at <= statement_timestamp()
-        AND credit_account_id = ANY(%(judged_credits)b::uuid[])
-) AS wanted ON true
-LEFT JOIN ledger.transfers AS transfers ON transfers.id = wanted.id
+        AND credit_account_id = ANY(ARRAY(SELECT unnest(%(judged_credits)b::uuid[])))
+))
 LEFT JOIN ledger.pending_transfers AS holds ON holds.id = transfers.id
 """  # noqa: S608 - column names only
 
@@ -69,6 +71,16 @@ class Part(NamedTuple):
 
     sql: str
     parameters: Mapping[str, object]
+
+
+# The driver types a list of numbers by its greatest; each such guess would be a prepared statement of its own.
+_NUMBERS: dict[str, type[int]] = {"smallint": Int2, "integer": Int4, "bigint": Int8}
+
+
+def typed(type_: str, values: Iterable[Any]) -> list[Any]:
+    """Give the values as a list that the driver sends as an array of this type."""
+    number = _NUMBERS.get(type_)
+    return list(values) if number is None else list(map(number, values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,10 @@ class _Columns:
         arrays = ", ".join(f"%({key})b::{type_}[]" for key, (_, type_) in zip(keys, self.columns, strict=True))
         return Part(
             f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT * FROM unnest({arrays})",  # noqa: S608 - names only
-            dict(zip(keys, map(list, zip(*rows, strict=True)), strict=True)),
+            {
+                key: typed(type_, values)
+                for key, (_, type_), values in zip(keys, self.columns, zip(*rows, strict=True), strict=True)
+            },
         )
 
 
@@ -124,7 +139,7 @@ ENDED = """
 UPDATE ledger.pending_transfers AS holds SET state = ended.state, ended_at = ended.ended_at, ended_by = ended.ended_by
 FROM unnest(%(ended_ids)b::uuid[], %(ended_states)b::text[], %(ended_ats)b::timestamptz[], %(ended_bys)b::uuid[])
     AS ended (id, state, ended_at, ended_by)
-WHERE holds.id = ended.id
+WHERE holds.id = ended.id AND holds.id = ANY(ARRAY(SELECT unnest(%(ended_ids)b::uuid[])))
 """
 SUMS = """
 UPDATE ledger.accounts AS accounts SET
@@ -136,7 +151,7 @@ FROM unnest(
     %(account_ids)b::uuid[], %(closed)b::boolean[], %(debits_pending)b::bigint[], %(debits_posted)b::bigint[],
     %(credits_pending)b::bigint[], %(credits_posted)b::bigint[], %(last_at)b::timestamptz[]
 ) AS new (id, closed, debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at)
-WHERE accounts.id = new.id
+WHERE accounts.id = new.id AND accounts.id = ANY(ARRAY(SELECT unnest(%(account_ids)b::uuid[])))
 """
 
 
@@ -334,10 +349,10 @@ def _sums(accounts: Sequence[AccountState]) -> Part:
         {
             "account_ids": [account.id for account in accounts],
             "closed": [account.closed for account in accounts],
-            "debits_pending": [account.debits_pending_fen for account in accounts],
-            "debits_posted": [account.debits_posted_fen for account in accounts],
-            "credits_pending": [account.credits_pending_fen for account in accounts],
-            "credits_posted": [account.credits_posted_fen for account in accounts],
+            "debits_pending": typed("bigint", (account.debits_pending_fen for account in accounts)),
+            "debits_posted": typed("bigint", (account.debits_posted_fen for account in accounts)),
+            "credits_pending": typed("bigint", (account.credits_pending_fen for account in accounts)),
+            "credits_posted": typed("bigint", (account.credits_posted_fen for account in accounts)),
             "last_at": [account.last_at for account in accounts],
         },
     )
