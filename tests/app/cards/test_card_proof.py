@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from app import clock
 from app.cards import numbers
 from app.cards.models import Card
 from app.db import Database
@@ -48,7 +49,7 @@ def test_a_chip_with_another_key_does_not_prove_itself(site: Site) -> None:
 
 def test_a_card_of_somewhere_else_is_unknown(site: Site) -> None:
     terminal = site.terminal()
-    strangers = [
+    strangers: list[protocol.CardShown] = [
         protocol.SunCard(uri="https://card.example/t"),
         protocol.SunCard(uri=f"https://card.example/t?e={'00' * 16}&c={'00' * 8}"),
         protocol.TypedCard(number="9156000000000000"),
@@ -112,7 +113,7 @@ def test_a_token_is_good_once_for_sixty_seconds_at_its_terminal(site: Site) -> N
 
 def test_a_card_ends_with_its_last_day_at_the_site(site: Site) -> None:
     terminal, card = site.terminal(), site.card()
-    site.change(Card, card.id, expires_on=taps.clock.now().astimezone(site.settings.site_timezone).date())
+    site.change(Card, card.id, expires_on=clock.now().astimezone(site.settings.site_timezone).date())
     assert terminal.begin(card.show()).get_json()["ok"]
 
     taps.advance(timedelta(days=1))

@@ -1,6 +1,6 @@
 """A signed query: who may ask, how often it counts, and what is remembered of it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -44,7 +44,9 @@ def test_hello_tells_the_time_the_events_kept_and_the_configuration(site: Site, 
 
 def test_hello_tells_what_became_of_the_session_that_the_terminal_believes_in(site: Site) -> None:
     terminal, card, session_id = site.terminal(), site.card(), uuid4()
-    state = lambda: terminal.ask(hello(session_id=session_id)).get_json()["session_state"]  # noqa: E731
+
+    def state() -> str:
+        return str(terminal.ask(hello(session_id=session_id)).get_json()["session_state"])
 
     assert state() == "unknown"
     terminal.hold(card, session_id=session_id)
@@ -159,29 +161,33 @@ def test_the_configuration_is_signed_and_its_version_grows_only_with_its_content
     site: Site, database: Database
 ) -> None:
     terminal = site.terminal(name_zh="质谱仪", typical_session_min=90)
-    ask = lambda: terminal.ask(protocol.Config(have_version=0)).get_json()["config"]  # noqa: E731
     with database.transaction() as session:
         signer = service.server_signer(session, key_encryption_key=site.settings.key_encryption_key, at=clock.now())
-    read = lambda message: protocol.read_config(message, key=signer.private_key.public_key())  # noqa: E731
 
-    first, second = read(ask()), read(ask())
+    def ask(*, key: Ed25519PrivateKey = signer.private_key) -> protocol.TerminalConfig:
+        message = terminal.ask(protocol.Config(have_version=0)).get_json()["config"]
+        return protocol.read_config(message, key=key.public_key())
+
+    first, second = ask(), ask()
     with database.transaction() as session:
         taps.instrument_of(session, terminal).name_en = "Mass spectrometer"
-    third = read(ask())
+    third = ask()
 
     assert first == second
     assert (first.version, first.instrument.zh, first.minutes_default) == (1, "质谱仪", 90)
     assert first.price == protocol.Words(zh="1 小时 30.00 元", en="1 hour 30.00 yuan")
     assert (third.version, third.instrument.en) == (2, "Mass spectrometer")
     with pytest.raises(protocol.SignatureError):
-        protocol.read_config(ask(), key=Ed25519PrivateKey.generate().public_key())
+        ask(key=Ed25519PrivateKey.generate())
 
 
 def test_stored_answers_are_forgotten_when_no_terminal_asks_any_more(site: Site, database: Database) -> None:
     terminal = site.terminal()
     for _ in range(3):
         terminal.ask(hello())
-    forget = lambda before: database.run(lambda session: messages.forget_answers(session, before=before, limit=2))  # noqa: E731
+
+    def forget(before: datetime) -> int:
+        return database.run(lambda session: messages.forget_answers(session, before=before, limit=2))
 
     assert forget(clock.now() - timedelta(days=1)) == 0
     assert [forget(clock.now() + timedelta(seconds=1)) for _ in range(3)] == [2, 1, 0]
