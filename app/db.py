@@ -52,6 +52,8 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=10,
+            # What people typed must not reach the log inside an error.
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": 4,
                 "tcp_user_timeout": 4000,

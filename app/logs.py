@@ -45,10 +45,11 @@ def configure(log_format: str, *, level: int = logging.INFO) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
         redact,
     ]
     if log_format == "json":
-        renderers: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        renderers: list[Any] = [structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
         renderers = [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     structlog.configure(
@@ -71,13 +72,14 @@ def configure(log_format: str, *, level: int = logging.INFO) -> None:
 
 
 def redact(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Hide secrets, all but the last four digits of long numbers, and whatever is longer than 200 characters."""
+    """Hide secrets, all but the last four digits of long numbers, and payloads; cut texts but for tracebacks."""
     _ = logger, name
     for key, value in event.items():
         if key in SECRET_NAMES:
             event[key] = "***"
         elif isinstance(value, str):
-            event[key] = _LONG_NUMBER.sub(r"***\1", value if len(value) <= TEXT_LENGTH_MAX else _cut(value))
+            is_short = key == "exception" or len(value) <= TEXT_LENGTH_MAX
+            event[key] = _LONG_NUMBER.sub(r"***\1", value if is_short else _cut(value))
         elif isinstance(value, bytes):
             event[key] = f"<{len(value)} bytes>"
     return event

@@ -66,13 +66,14 @@ def test_an_error_is_written_with_its_traceback_but_without_values(
     logs.configure(log_format)
     words = {"password": "five green bottles"}
     try:
-        _ = words["pin"]
+        _ = words["6200123456789012"]
     except KeyError as error:
         structlog.get_logger("app").error("unexpected_error", exc_info=error)
     line = capsys.readouterr().err
     assert "KeyError" in line
     assert "test_logs.py" in line
     assert "five green bottles" not in line
+    assert "6200123456789012" not in line
 
 
 def test_text_logs_are_for_eyes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import sqlalchemy.exc
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app import web
+from app.db import Database
 from app.errors import TEXTS, Code, Refusal
 from card_terminal.protocol import ProtocolError, RefusalCode
 
@@ -98,6 +100,12 @@ def test_a_database_that_is_away_is_a_reason_to_try_again(lone_client: FlaskClie
     answer = lone_client.post("/api/v1/log-in", json={"username": "li.ming", "password": "x"})
     assert (answer.status_code, answer.get_json()["code"]) == (503, "TRY_AGAIN")
     assert "127.0.0.1" not in json.dumps(answer.get_json())
+
+
+def test_what_a_person_typed_is_not_in_an_error_of_the_database(database: Database) -> None:
+    with pytest.raises(sqlalchemy.exc.DBAPIError) as failed, database.reader() as session:
+        session.execute(text("SELECT nothing FROM nowhere WHERE pin = :pin"), {"pin": "typed-by-a-person"})
+    assert "typed-by-a-person" not in str(failed.value)
 
 
 def test_a_terminal_is_refused_in_its_own_protocol(client_that_fails: FlaskClient) -> None:
