@@ -188,6 +188,11 @@ def test_an_open_card_session_keeps_its_component_provisional() -> None:
     assert verdicts(outcome) == ["provisional", "provisional", "provisional"]
 
 
+def test_cards_that_only_touch_do_not_wait_for_each_other() -> None:
+    outcome = reconcile(charge("a", "9:00-10:00"), run(1, "9:05-9:55"), charge("b", "10:00-10:30", still_open=True))
+    assert verdicts(outcome) == ["matched", "provisional", "covered"]
+
+
 def test_a_run_that_may_still_grow_keeps_its_charge_provisional() -> None:
     outcome = reconcile(charge("a", "9:00-10:00"), run(1, "9:05-9:55", final=False))
     assert outcome.charges[0].verdict == ChargeVerdict.PROVISIONAL
