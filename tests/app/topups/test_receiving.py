@@ -229,6 +229,14 @@ def test_messages_that_contradict_each_other_are_listed_and_book_once(customer: 
     assert customer.problems() == [PaymentProblem.CONTRADICTION]
 
 
+def test_a_second_payment_of_one_top_up_is_kept_apart(customer: Customer) -> None:
+    top_up = customer.begin()
+    customer.hears(messages.succeeded(top_up), messages.succeeded(top_up, id="pi_again"))
+    assert customer.counter.principal_fen() == 100_00
+    assert -balance_fen(customer.counter.database, BookRole.UNIDENTIFIED) == 100_00
+    assert customer.problems() == [PaymentProblem.PAID_BEFORE]
+
+
 def test_unpaid_completed_credits_nothing(customer: Customer) -> None:
     top_up = customer.begin()
     assert customer.hears(messages.completed_unpaid(top_up)) is EventStatus.DONE

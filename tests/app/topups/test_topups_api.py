@@ -37,7 +37,7 @@ def call(client: FlaskClient) -> Caller:
     def call(who: str, verb: str, path: str, **body: Any) -> tuple[int, Any]:
         if who not in headers:
             headers[who] = builders.bearer(client, who)
-        content = {"json": body} if verb == "POST" else {"query_string": body}
+        content: dict[str, Any] = {"json": body} if verb == "POST" else {"query_string": body}
         answer = client.open(f"/api/v1/top-ups{path}", method=verb, headers=headers[who], **content)
         return answer.status_code, answer.get_json()
 
