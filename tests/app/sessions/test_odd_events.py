@@ -1,5 +1,6 @@
 """Events that come late, twice, in the wrong order or with an impossible time: kept, and never a silent zero."""
 
+import time
 from datetime import timedelta
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ from flask.testing import FlaskClient
 from app import clock
 from app.books import BookRole
 from app.db import Database
-from app.sessions import service
+from app.sessions import money, service
 from app.sessions.models import SessionStatus
 from app.settings import Settings
 from card_terminal import protocol
@@ -233,3 +234,21 @@ def test_a_hold_that_never_started_is_given_back_when_its_time_is_over(site: Sit
 def _end_forgotten(site: Site, *, after: timedelta) -> int:
     at = taps.advance(after)
     return site.database.run(lambda session: service.end_forgotten(session, at=at, limit=200))
+
+
+def test_a_hold_that_was_gone_before_the_end_is_charged_from_the_purses_and_flagged(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(money, "HOLD_TIMEOUT_S", 1)
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=60_00, subsidy_fen=1_00), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    time.sleep(1.1)  # the hold's life follows the database's own clock
+    assert site.balances(card).held_fen == 0
+    taps.advance(timedelta(minutes=10))
+
+    ended = terminal.end(session_id, minutes=10)
+
+    row = site.session(session_id)
+    assert (ended["amount_fen"], row.paid_subsidy_fen, row.paid_principal_fen) == (5_00, 1_00, 4_00)
+    assert row.flags == ["hold_expired"]
