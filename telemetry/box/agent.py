@@ -1,7 +1,7 @@
 """The agent on a collector box: measures, keeps, sends, and forgets only what the server has stored.
 
-It knows one clock, the `now` it is given; in a demonstration that one runs faster than life, and `speed` says by how
-much, so that the agent sleeps accordingly.
+It knows the clocks it is given. In a demonstration `now` runs faster than life, and `speed` says by how much, so that
+the agent sleeps accordingly; on a real box `uptime_s` is a clock that nobody sets, and paces the samples.
 """
 
 import json
@@ -64,12 +64,15 @@ class BoxAgent:
         heartbeat_s: int = 60,
         speed: float = 1.0,
         reconnect_s_max: int = 120,
+        uptime_s: Callable[[], float] | None = None,
+        is_synced: Callable[[], bool] = lambda: True,
     ) -> None:
         self._code, self._shard = code, shard_of(code)
         self._address, self._source, self._now = (host, port), source, now
         self._buffer_path = buffer_path
-        self._sample, self._batch, self._speed = timedelta(seconds=sample_s), batch, speed
-        self._heartbeat = timedelta(seconds=heartbeat_s)
+        self._sample_s, self._batch, self._speed = sample_s, batch, speed
+        self._uptime_s, self._is_synced = uptime_s, is_synced
+        self._heartbeat_s = heartbeat_s
         self._boot = self._seq = self._connection = 0
         self._energy_wh = 0.0
         self._powers: list[float] = []
@@ -95,8 +98,9 @@ class BoxAgent:
         """Work until `stop` is set, then say goodbye; after a kill the will does that."""
         with Buffer(self._buffer_path) as buffer:
             self._boot, self._energy_wh = buffer.begin_boot()
-            self._started_at = self._sample_at = self._batch_at = self._now()
-            heartbeat_at = self._started_at
+            self._started_at = self._now()
+            self._sample_up_s = self._batch_up_s = self._clock()[1]
+            heartbeat_up_s = self._sample_up_s
             self._client.connect_async(*self._address, keepalive=KEEPALIVE_S)
             self._client.loop_start()
             try:
@@ -104,8 +108,8 @@ class BoxAgent:
                     self._measure(buffer)
                     self._send(buffer)
                     # Before its CONNECT is through, paho would let a message overtake it.
-                    if self._now() >= heartbeat_at and self._client.is_connected():
-                        heartbeat_at = self._now() + self._heartbeat
+                    if self._clock()[1] >= heartbeat_up_s and self._client.is_connected():
+                        heartbeat_up_s = self._clock()[1] + self._heartbeat_s
                         self._publish("hb", {"seq": self._seq, "buf": len(buffer)}, qos=0)
                     stop.wait(self._real_wait_s())
             finally:
@@ -120,24 +124,24 @@ class BoxAgent:
             self._publish("state", {"on": 0, "t": to_ms(self._now())}, retain=True).wait_for_publish(GOODBYE_S)
 
     def _real_wait_s(self) -> float:
-        left_s = (self._sample_at + self._sample - self._now()).total_seconds() / self._speed
+        left_s = (self._sample_up_s + self._sample_s - self._clock()[1]) / self._speed
         return min(max(left_s, 0.01), REAL_WAIT_S_MAX)
 
     def _measure(self, buffer: Buffer) -> None:
         """Take every sample whose time is over, also those that a busy machine was late for."""
-        now = self._now()
-        if now - self._sample_at > timedelta(seconds=CATCH_UP_S_MAX):
+        now, up_s = self._clock()
+        if up_s - self._sample_up_s > CATCH_UP_S_MAX:
             self._close_batch(buffer)
-            self._sample_at = self._batch_at = now
-        while self._sample_at + self._sample <= now:
-            power_w = self._source.power_w(self._sample_at)
-            self._sample_at += self._sample
+            self._sample_up_s = self._batch_up_s = up_s
+        while self._sample_up_s + self._sample_s <= up_s:
+            power_w = self._source.power_w(now - timedelta(seconds=up_s - self._sample_up_s))
+            self._sample_up_s += self._sample_s
             if power_w is None:
                 self._close_batch(buffer)
-                self._batch_at = self._sample_at
+                self._batch_up_s = self._sample_up_s
                 continue
             self._powers.append(power_w)
-            self._energy_wh += power_w * self._sample.total_seconds() / 3600
+            self._energy_wh += power_w * self._sample_s / 3600
             if len(self._powers) >= self._batch:
                 self._close_batch(buffer)
 
@@ -146,24 +150,30 @@ class BoxAgent:
         if not self._powers:
             return
         self._seq += 1
+        now, up_s = self._clock()
         content = {
             "v": FORMAT_VERSION,
             "boot": self._boot,
             "seq": self._seq,
             "c": 0,
-            "t0": to_ms(self._batch_at),
-            "up0": round((self._batch_at - self._started_at).total_seconds(), 3),
-            "dt": round(self._sample.total_seconds() * 1000),
+            "t0": to_ms(now - timedelta(seconds=up_s - self._batch_up_s)),
+            "up0": round(self._batch_up_s, 3),
+            "dt": self._sample_s * 1000,
             "p": self._powers,
             "e": round(self._energy_wh, 3),
-            "sync": 1,
+            "sync": int(self._is_synced()),
         }
         buffer.put(json.dumps(content), boot=self._boot, seq=self._seq, energy_wh=self._energy_wh)
         if self._client.is_connected() and len(self._under_way) < UNDER_WAY_MAX:
             # Live data need not wait for a backlog.
             self._publish_message(self._boot, self._seq, {**content, "h": 0})
         self._powers = []
-        self._batch_at = self._sample_at
+        self._batch_up_s = self._sample_up_s
+
+    def _clock(self) -> tuple[datetime, float]:
+        """Give the time and the uptime of one moment. Whoever may set the clock must not move the samples."""
+        now = self._now()
+        return now, (now - self._started_at).total_seconds() if self._uptime_s is None else self._uptime_s()
 
     def _send(self, buffer: Buffer) -> None:
         """Forget what was acknowledged; introduce a new connection; send what waits."""
@@ -190,19 +200,19 @@ class BoxAgent:
 
     def _introduce(self, buffer: Buffer) -> None:
         """Say what this box is and holds, before anything else on a new connection."""
-        now = self._now()
+        now, up_s = self._clock()
         pending = buffer.pending()
         if not any(boot == self._boot for boot, _, _ in pending):
             pending.append((self._boot, self._seq + 1, self._seq))
         self._publish("state", {"on": 1, "t": to_ms(now)}, retain=True)
         birth = {
             "fw": FIRMWARE,
-            "up": round((now - self._started_at).total_seconds(), 3),
+            "up": round(up_s, 3),
             "t": to_ms(now),
-            "sync": 1,
+            "sync": int(self._is_synced()),
             "channels": 1,
             "pending": pending,
-            "cfg": f"{self._sample.total_seconds():g}s x {self._batch}",
+            "cfg": f"{self._sample_s}s x {self._batch}",
         }
         self._publish("birth", birth, retain=True)
         self._progress_s = time.monotonic()

@@ -1,0 +1,1 @@
+"""Meters that one can buy: what their MQTT messages mean. Pure functions from topic and payload to readings."""
