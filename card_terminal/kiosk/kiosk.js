@@ -44,7 +44,6 @@ const SCREENS = {
   pin: (view) => ({
     tone: "ask", icon: "pin", zh: "请输入密码", en: "Enter your PIN", keypad: true,
     lines: [[`${view.candidate.name}  ${view.candidate.card}`], [view.refusal ? both(view.refusal.message) : ""]],
-    buttons: [["back", "取消", "Cancel"]],
   }),
   confirm: (view) => ({
     tone: "ask", icon: "person", zh: `您好，${view.candidate.name}`, en: "Starting now",
@@ -87,7 +86,7 @@ const SCREENS = {
       [view.receipt.status === "parked" ? "将由工作人员核对 / Staff will check this charge" : ""],
     ] : [
       ["用时 / Time ", figure(clock(view.receipt.elapsed_s)), gap(), "≈ ", figure(yuan(view.receipt.estimate_fen))],
-      ["已保存，联网后扣费 / Saved; charged when the network is back"],
+      ["已保存，联网后扣费 / Saved, charged when online"],
     ],
     buttons: [["back", "完成", "Done", "main"]],
   }),
@@ -162,14 +161,14 @@ function drawKeypad(visible) {
     output.textContent = "●".repeat(typed.length);
   };
   pad.append(output);
-  for (const digit of "1234567890") {
-    pad.append(button(digit, "", press(digit)));
-  }
-  pad.append(button("⌫", "", press("")), button("OK", "", () => typed.length >= 4 && choose("pin"), "main"));
+  const digits = [..."1234567890"].map((digit) => button(digit, "", press(digit)));
+  const enter = button("确认", "OK", () => typed.length >= 4 && choose("pin"), "main enter");
+  const cancel = button("取消", "Cancel", () => choose("back"));
+  pad.append(...digits.slice(0, 5), button("⌫", "", press("")), enter, ...digits.slice(5), cancel);
 }
 
 function draw(screen, state) {
-  document.body.className = `tone-${screen.tone}`;
+  document.body.className = `tone-${screen.tone}${screen.keypad ? " typing" : ""}`;
   element("icon").setAttribute("d", ICONS[screen.icon]);
   element("title-zh").textContent = screen.zh;
   element("title-en").textContent = screen.en;
@@ -197,7 +196,7 @@ function drawFrame(view) {
   banner.hidden = !view.trouble && view.online !== false;
   banner.textContent = view.trouble
     ? `${both(view.trouble.message)} (${view.trouble.number}) ${view.fingerprint}`
-    : "网络中断：可以结束使用，暂不能开始 / No network: you can end a session, not start one";
+    : "网络中断：可以结束，暂不能开始 / No network: ending works, starting does not";
 }
 
 function drawCountdown(view) {

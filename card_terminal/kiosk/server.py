@@ -28,7 +28,7 @@ BODY_BYTES_MAX = 4096
 _HOSTS = {"127.0.0.1", "localhost"}
 _POLL_S = 0.02
 _PASSING = {State.READING, State.AUTH, State.CONFIRM, State.AUTHORIZING, State.ENDING}
-_ASSETS = {"kiosk.css": "text/css", "kiosk.js": "text/javascript"}
+_ASSETS = {"kiosk.css": "text/css", "kiosk.js": "text/javascript", "kiosk.svg": "image/svg+xml"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -115,7 +115,8 @@ def create_kiosk(page: Page) -> Flask:
     kiosk.register_error_handler(UnknownCardError, lambda error: _problem(str(error), status=404))
     kiosk.register_error_handler(BusyError, lambda _error: _problem("the terminal is busy", status=503))
     kiosk.add_url_rule("/", view_func=lambda: _asset("kiosk.html", kind="text/html"), endpoint="page")
-    kiosk.add_url_rule("/<any('kiosk.css','kiosk.js'):name>", view_func=_named_asset, endpoint="asset")
+    names = ",".join(f"'{name}'" for name in _ASSETS)
+    kiosk.add_url_rule(f"/<any({names}):name>", view_func=_named_asset, endpoint="asset")
     kiosk.add_url_rule("/state", view_func=lambda: jsonify(page.view()), endpoint="state")
     kiosk.add_url_rule("/choose", view_func=lambda: _choose(page), endpoint="choose", methods=["POST"])
     if page.reader is not None:

@@ -1,4 +1,4 @@
-"""EV2 authentication and secure messaging: published exchanges come out, and no answer but a genuine card's is taken."""
+"""EV2: published exchanges come out, and no answer but a genuine card's is taken."""
 
 import json
 from pathlib import Path
