@@ -11,6 +11,9 @@ from itertools import pairwise
 MEAN_MS_MIN = 10_000  # shorter steps are averaged: motors and heaters chatter below that
 POWER_W_FLOOR = 0.5  # below it meters read noise, and the logarithm runs away
 MS_PER_HOUR = 3_600_000
+# So long may power lie between off and standby before where it came from is forgotten; else an idle that happens to lie
+# there for weeks would never be a rest, and every change would have to be computed from the beginning of time.
+MEMORY_MS = 900_000
 
 
 class State(StrEnum):
@@ -104,6 +107,7 @@ class _Thresholds:
             return State.STANDBY, True
         if power_w < self.on_below:
             return State.OFF, True
+        # Between off and standby.
         was_on = before in (State.STANDBY, State.RUNNING) or (before is State.UNKNOWN and power_w > self.on)
         return (State.STANDBY if was_on else State.OFF), False
 
@@ -129,6 +133,7 @@ class _Walk:
         self._thresholds = [_Thresholds(dated.calibration) for dated in self._dated]
         self._in_force = -1
         self._state = State.UNKNOWN
+        self._between_ms = 0  # how long power has lain between off and standby
         self._at_ms: int | None = None
         self._energy_wh: float | None = None
 
@@ -144,19 +149,26 @@ class _Walk:
             self._bridge(reading, until_ms=samples[0][0], power_w_after=samples[0][2])
         if self._in_force < 0:
             self._extend(State.UNKNOWN, reading.start_ms if self._at_ms is None else self._at_ms, reading.end_ms)
-            self._state = State.UNKNOWN
+            self._state, self._between_ms = State.UNKNOWN, 0
         else:
             self._sample(samples, doubtful=reading.clock_doubtful)
         self._at_ms = reading.end_ms
         self._energy_wh = reading.energy_wh
 
     def _sample(self, samples: list[tuple[int, int, float]], *, doubtful: bool) -> None:
-        """The inner loop of the whole product's telemetry: local names, no calls but one."""
-        next_state, state = self._thresholds[self._in_force].next, self._state
+        """The inner loop of the whole product's telemetry: local names, hardly any calls."""
+        thresholds, state = self._thresholds[self._in_force], self._state
         version = self._dated[self._in_force].version
         current = self.stretches[-1] if self.stretches else None
         for start_ms, end_ms, power_w in samples:
-            state, certain = next_state(max(power_w, POWER_W_FLOOR), before=state)
+            watts = max(power_w, POWER_W_FLOOR)
+            state, certain = thresholds.next(watts, before=state)
+            if certain or watts >= thresholds.run_below:
+                self._between_ms = 0
+            else:
+                self._between_ms += end_ms - start_ms
+                if self._between_ms > MEMORY_MS:
+                    state, certain = (State.STANDBY if watts > thresholds.on else State.OFF), True
             if current is None or current.state is not state or current.version != version or current.inferred:
                 current = Stretch(start_ms=start_ms, end_ms=end_ms, state=state, version=version)
                 self.stretches.append(current)
@@ -188,7 +200,7 @@ class _Walk:
                 return
         self._extend(State.UNKNOWN, gap_from_ms, until_ms)
         if self._in_force < 0 or until_ms - gap_from_ms > self._dated[self._in_force].calibration.gap_s * 1000:
-            self._state = State.UNKNOWN
+            self._state, self._between_ms = State.UNKNOWN, 0
 
     def _mean_over_gap_w(self, reading: Reading, *, from_ms: int, until_ms: int) -> float | None:
         """Give the mean power by the energy counter, or None where it lacks an end or was reset."""

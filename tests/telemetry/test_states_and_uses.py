@@ -51,6 +51,12 @@ def test_power_between_the_two_thresholds_keeps_the_state_it_came_from() -> None
     assert states(minutes((RUN, 5), (38.0, 5), (STANDBY, 5), (42.0, 5))) == [(State.RUNNING, 10), (State.STANDBY, 10)]
 
 
+def test_after_fifteen_minutes_between_off_and_standby_it_is_forgotten_where_it_came_from() -> None:
+    assert states(minutes((STANDBY, 5), (1.4, 20))) == [(State.STANDBY, 20), (State.OFF, 5)]
+    idle = stretches(minutes((1.6, 60)), calibrations=DATED)
+    assert list(rests(idle, gap_s=900)) == [(15 * MINUTE_MS, 60 * MINUTE_MS)]
+
+
 def test_silence_is_unknown_and_not_off() -> None:
     assert states(minutes((OFF, 10), (None, 30), (OFF, 10))) == [(State.OFF, 10), (State.UNKNOWN, 30), (State.OFF, 10)]
 
