@@ -126,8 +126,9 @@ class EmbeddedPostgres:
         """Stop a server that outlived its killed supervisor; two on one folder would be refused anyway."""
         try:
             orphan = psutil.Process(int((self._folder / "postmaster.pid").read_text().split()[0]))
-        except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+            is_server = orphan.name() == "postgres" and orphan.status() != psutil.STATUS_ZOMBIE
+        except (FileNotFoundError, IndexError, ValueError, psutil.Error):
             return
-        if orphan.name() == "postgres" and orphan.status() != psutil.STATUS_ZOMBIE:
+        if is_server:
             orphan.send_signal(signal.SIGINT)
             psutil.wait_procs([orphan], timeout=STOP_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -121,6 +122,11 @@ class Site:
             Program(name=name, arguments=[sys.executable, *arguments], environment=self.environment, is_ready=is_ready)
         )
 
+    def kill_postgres(self) -> None:
+        """Kill the database the hard way, as a power cut would; it is started again."""
+        if self.postgres.pid is not None:
+            os.kill(self.postgres.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """Stop all children, then the database."""
         self._stopping.set()
@@ -190,7 +196,10 @@ class Site:
         while not self._stopping.wait(POSTGRES_WATCH_S):
             if not self.postgres.is_running() and not self._stopping.is_set():
                 log.warning("postgres_restarted")
-                self.postgres.start()
+                try:
+                    self.postgres.start()
+                except RuntimeError as error:
+                    log.warning("postgres_not_started", why=str(error))
 
 
 def _listens(port: int) -> bool:
