@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy.exc
 import structlog
@@ -17,7 +18,9 @@ from sqlalchemy.orm import Session
 import ledger
 import telemetry.derive
 from app import clock
+from app.cards import proof
 from app.db import Database
+from app.devices import messages
 from app.reconciliation import service as reconciliation
 from app.sessions import service as sessions
 from app.settings import Settings
@@ -30,6 +33,9 @@ LEADER_POLL_S = 0.5
 # A stopped leader (SIGSTOP, a hung machine) loses its lock this soon (reliability.md, finding 4).
 LEADER_IDLE_TIMEOUT = "3s"
 BATCH = 200
+FORGET_BATCH = 5_000
+# A terminal asks again within seconds; a week is for people who look into what happened.
+ANSWERS_KEPT = timedelta(days=7)
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +83,20 @@ JOBS = (
         name="expire_top_ups",
         every_s=30,
         run=_in_transaction(lambda session: top_ups.expire_old(session, at=clock.now(), limit=BATCH)),
+    ),
+    Job(
+        name="forget_terminal_answers",
+        every_s=60,
+        run=_in_transaction(
+            lambda session: messages.forget_answers(session, before=clock.now() - ANSWERS_KEPT, limit=FORGET_BATCH)
+        ),
+    ),
+    Job(
+        name="forget_card_tokens",
+        every_s=60,
+        run=_in_transaction(
+            lambda session: proof.forget_tokens(session, before=clock.now() - ANSWERS_KEPT, limit=FORGET_BATCH)
+        ),
     ),
     Job(name="poll_payment_events", every_s=60, run=top_ups_online.poll_events),
 )

@@ -107,7 +107,7 @@ class CardToken(Base):
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
     card_id: Mapped[int] = mapped_column(ForeignKey(Card.id))
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id))
-    expires_at: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime] = mapped_column(Moment, index=True)
     used_at: Mapped[datetime | None] = mapped_column(Moment)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.cards import keys, numbers
@@ -81,6 +81,15 @@ def redeem(session: Session, *, token: str, terminal: Terminal, at: datetime) ->
         .execution_options(populate_existing=True)
     ).one()
     return card, found
+
+
+def forget_tokens(session: Session, *, before: datetime, limit: int) -> int:
+    """Drop tokens that expired before a moment; give how many."""
+    old = select(CardToken.token_hash).where(CardToken.expires_at < before).limit(limit)
+    gone = session.scalars(
+        delete(CardToken).where(CardToken.token_hash.in_(old.scalar_subquery())).returning(CardToken.token_hash)
+    )
+    return len(gone.all())
 
 
 def check_pin(card: Card, pin: str | None) -> RefusalCode | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -28,6 +29,8 @@ APP_VERSION_MIN = (0, 1)
 NOT_STORED = frozenset({RefusalCode.CLOCK_SKEW, RefusalCode.RETRY, RefusalCode.DEVICE_PENDING})
 HTTP_OK = 200
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
@@ -35,6 +38,14 @@ class Answered:
 
     status: int
     body: dict[str, Any]
+
+
+class UnfitEvent(Exception):  # noqa: N818 - an outcome of an event, not a fault
+    """An event cannot have its effect: all of it is taken back, and the event waits for a person."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +137,8 @@ def check_app_version(app_version: str) -> None:
 
 def receive_event(session: Session, *, message: str, at: datetime, apply: Apply) -> protocol.EventResult:
     """Keep one event for good and let it have its effect, once; the same event again gets the same result.
+
+    `apply` gives the effect, or raises UnfitEvent.
 
     Whatever is signed and in its place in the chain is accepted or parked, never refused: a terminal that hears an
     error repeats for ever. Raises ProtocolError: SIG_INVALID, MESSAGE_INVALID (no place in the chain to be read),
@@ -240,7 +253,12 @@ def _effect(
         return event, parked("CHAIN_BROKEN")
     if terminal.status is TerminalStatus.REVOKED:
         return event, parked(RefusalCode.DEVICE_REVOKED)
-    return event, apply(session, terminal, event)
+    try:
+        with session.begin_nested():
+            return event, apply(session, terminal, event)
+    except UnfitEvent as error:
+        log.warning("event_unfit", terminal=terminal.code, seq=link.seq, reason=error.reason, detail=str(error))
+        return event, parked(error.reason)
 
 
 def _earlier_event(

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 import ledger
 from app.books import NAMESPACE, Book, BookRole, TransferCode
 from app.cards.models import CardAccount
+from app.devices.messages import UnfitEvent
 from app.instruments.models import Unit
 from app.sessions.models import CardSession, Purse, SessionHold
 from ledger import JournalResult, NewJournal, NewTransfer, PendingState, TransferFlag
@@ -27,6 +28,13 @@ BASIS_POINTS = 10_000
 _ROLES = {Purse.SUBSIDY: BookRole.SUBSIDY_PURSE, Purse.PRINCIPAL: BookRole.PRINCIPAL}
 # Spend order: subsidy first, then principal (domain.md, Money rules).
 SPEND_ORDER = (Purse.SUBSIDY, Purse.PRINCIPAL)
+
+
+class LedgerRefusal(UnfitEvent):
+    """The ledger would not take a journal that this service believes to be right; nothing of it was done."""
+
+    def __init__(self, row: CardSession, result: JournalResult) -> None:
+        super().__init__("LEDGER_REFUSED", f"session {row.id}: {result.status} {result.failed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ def capture(session: Session, row: CardSession, *, amount_fen: int, unit: Unit, 
     """Charge the amount from the holds, subsidy first, give the rest back, and split off service fee and VAT.
 
     `amount_fen` is at most what is held. What an expired hold no longer covers is taken from what the purses have now.
-    All of it is one journal under one key: a second capture of the session changes nothing.
+    All of it is one journal under one key: a second capture of the session changes nothing. Raises LedgerRefusal.
     """
     purses = lock_purses(session, row.account_id)
     holds = sorted(holds_of(session, row.id), key=lambda each: (SPEND_ORDER.index(each.purse), each.sequence))
@@ -127,19 +135,19 @@ def capture(session: Session, row: CardSession, *, amount_fen: int, unit: Unit, 
     transfers += late + _shares(row, unit, amount_fen=paid.amount_fen)
     posted = _post(session, row, phase="capture", kind="session_capture", transfers=transfers, at=at)
     if posted is not None and not posted.ok:
-        raise AssertionError(f"the ledger refused the capture of {row.id}: {posted.status} {posted.failed}")
+        raise LedgerRefusal(row, posted)
     row.capture_journal_id = posted.journal_id if posted else None
     return Captured(paid=paid, hold_expired=len(open_holds) < len(holds))
 
 
 def release(session: Session, row: CardSession, *, at: datetime) -> None:
-    """Give back all that is held; what expired is free already."""
+    """Give back all that is held; what expired is free already. Raises LedgerRefusal."""
     ids = [each.transfer_id for each in holds_of(session, row.id)]
     states = ledger.pending_transfers(session, ids)
     transfers = [_void(each) for each in ids if states[each] is PendingState.OPEN]
     posted = _post(session, row, phase="void", kind="session_void", transfers=transfers, at=at)
     if posted is not None and not posted.ok:
-        raise AssertionError(f"the ledger refused the release of {row.id}: {posted.status} {posted.failed}")
+        raise LedgerRefusal(row, posted)
 
 
 def holds_of(session: Session, session_id: UUID) -> Sequence[SessionHold]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
@@ -29,6 +30,8 @@ FORGOTTEN_AFTER = timedelta(hours=2)
 MINUTES_MAX = 7 * 24 * 60
 # Captures in one transaction: each locks a customer's and a unit's account until the commit.
 ENDS_AT_ONCE = 20
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +185,7 @@ def end_forgotten(session: Session, *, at: datetime, limit: int) -> int:
         .limit(min(limit, ENDS_AT_ONCE))
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
-    return sum(_end_overdue(session, session_id, at=at) for session_id in due)
+    return sum(_end_one(session, session_id, at=at) for session_id in due)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +246,16 @@ def close_forgotten(session: Session, *, session_id: UUID, closer: Principal, at
         at=at,
     )
     return row
+
+
+def _end_one(session: Session, session_id: UUID, *, at: datetime) -> int:
+    try:
+        with session.begin_nested():
+            return _end_overdue(session, session_id, at=at)
+    except money.LedgerRefusal as error:
+        # One session that cannot be ended must not keep the others open.
+        log.warning("session_not_ended", session_id=str(session_id), detail=str(error))
+        return 0
 
 
 def _end_overdue(session: Session, session_id: UUID, *, at: datetime) -> int:

@@ -853,6 +853,7 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_card_token")),
         schema="app",
     )
+    op.create_index(op.f("ix_card_token_expires_at"), "card_token", ["expires_at"], unique=False, schema="app")
     op.create_table(
         "session_tombstone",
         sa.Column("session_id", sa.Uuid(), nullable=False),

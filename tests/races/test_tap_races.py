@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+import ledger
 from app import clock
 from app.books import BookRole
 from app.db import Database
@@ -43,6 +44,8 @@ def test_forty_charges_of_seven_from_one_hundred_are_fourteen_and_two_are_left(s
     balances = site.balances(first)
     assert (balances.principal_fen, balances.held_fen, balances.available_fen) == (2_00, 0, 2_00)
     assert site.book_fen(BookRole.UNIT_PAYABLE, site.unit_id) == 98_00
+    with site.database.transaction() as session:
+        assert ledger.audit(session) == []
 
 
 def test_the_same_authorize_eight_times_at_once_holds_once(site: Site, database: Database) -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app import clock
-from app.cards import numbers
+from app.cards import numbers, proof
 from app.cards.models import Card
 from app.db import Database
 from card_terminal import protocol
@@ -119,3 +119,13 @@ def test_a_card_ends_with_its_last_day_at_the_site(site: Site) -> None:
     taps.advance(timedelta(days=1))
 
     assert terminal.begin(card.show()).get_json()["code"] == "CARD_EXPIRED"
+
+
+def test_tokens_are_forgotten_after_their_time(site: Site, database: Database) -> None:
+    terminal, card = site.terminal(), site.card()
+    for _ in range(2):
+        terminal.begin(card.show())
+
+    at = taps.advance(timedelta(seconds=61))
+
+    assert database.run(lambda session: proof.forget_tokens(session, before=at, limit=10)) == 2

@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
+import ledger
 from app import clock
-from app.books import BookRole
+from app.books import Book, BookRole, TransferCode
 from app.db import Database
 from app.sessions import money, service
 from app.sessions.models import SessionStatus
@@ -252,3 +253,26 @@ def test_a_hold_that_was_gone_before_the_end_is_charged_from_the_purses_and_flag
     row = site.session(session_id)
     assert (ended["amount_fen"], row.paid_subsidy_fen, row.paid_principal_fen) == (5_00, 1_00, 4_00)
     assert row.flags == ["hold_expired"]
+
+
+def test_an_end_that_the_ledger_refuses_waits_for_a_person_and_changes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    more_than_the_unit_has = ledger.NewTransfer(
+        id=uuid4(),
+        debit_account_id=Book(BookRole.UNIT_PAYABLE, site.unit_id).id,
+        credit_account_id=Book(BookRole.SERVICE_FEE).id,
+        amount_fen=1_000_00,
+        code=TransferCode.SESSION_SERVICE_FEE,
+    )
+    monkeypatch.setattr(money, "_shares", lambda *_row_and_unit, **_amount: [more_than_the_unit_has])
+
+    ended = terminal.end(session_id, minutes=1)
+
+    assert (ended["status"], ended["reason"]) == ("parked", "LEDGER_REFUSED")
+    assert site.session(session_id).status is SessionStatus.ACTIVE
+    assert site.balances(card).held_fen == 30_00
+    assert terminal.report(protocol.ReaderUp())[0]["status"] == "accepted"
