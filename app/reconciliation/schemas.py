@@ -1,8 +1,8 @@
 """What the JSON doors of reconciliation take and give."""
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
-from app.fields import Moment, PageQuery, Strict, Text, Whole
+from app.fields import INTEGER_MAX, Moment, PageQuery, Strict, Text, Whole
 from app.instruments.models import CustomerClass
 from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, Review
 
@@ -11,7 +11,7 @@ class VerdictsQuery(PageQuery):
     """Which verdicts."""
 
     verdict = fields.Enum(ChargeVerdict, by_value=True, load_default=None, metadata={"example": "over_charged"})
-    instrument_id = fields.Integer(load_default=None, validate=lambda given: 0 < given < 2**53)
+    instrument_id = fields.Integer(load_default=None, validate=validate.Range(1, INTEGER_MAX), metadata={"example": 3})
 
 
 class UsageRecordsQuery(PageQuery):

@@ -1,8 +1,11 @@
 """What the JSON doors of subsidies take and give."""
 
-from marshmallow import fields, validate
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
 
 from app.fields import Moment, PageQuery, Strict, Text, Whole
+from app.subsidies.conditions import FactValue
 from app.subsidies.models import DecisionStatus
 
 CODE = validate.Regexp(r"^[A-Z0-9-]{2,32}$", error="2 to 32 capitals, digits or dashes.")
@@ -137,6 +140,16 @@ class EndRuleSetSchema(Strict):
     valid_to = Moment(required=True, metadata={"example": "2027-01-01T00:00:00+08:00"})
 
 
+class FactValueField(fields.Raw):
+    """A text, a truth value or a whole number: what a condition can compare."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> FactValue:
+        _ = attr, data, kwargs
+        if not isinstance(value, str | bool | int):
+            raise ValidationError("A text, a truth value or a whole number.")
+        return value
+
+
 class FactsSchema(Strict):
     """What is known of one claim; docs/reference/subsidy-rules.md names the facts."""
 
@@ -149,7 +162,7 @@ class FactsSchema(Strict):
     values = fields.Dict(
         load_default=dict,
         keys=fields.String(validate=validate.Length(1, 64)),
-        values=fields.Raw(validate=lambda given: isinstance(given, str | bool | int)),
+        values=FactValueField(),
         validate=validate.Length(max=40),
         metadata={"example": {"verified": True, "project.level": "municipal"}},
     )

@@ -108,6 +108,17 @@ def test_a_rerun_gives_the_verdict_that_holds(staffed: World, client: FlaskClien
 
 
 @pytest.mark.usefixtures("staffed")
+def test_verdicts_can_be_asked_for_by_instrument_and_word(client: FlaskClient) -> None:
+    holder = builders.bearer(client, "holder")
+    phantoms = client.get(f"{ROOT}/verdicts", query_string={"verdict": "phantom"}, headers=holder).get_json()
+    assert [row["verdict"] for row in phantoms["verdicts"]] == ["phantom"]
+    elsewhere = {"instrument_id": 999}
+    assert client.get(f"{ROOT}/verdicts", query_string=elsewhere, headers=holder).get_json()["total"] == 0
+    for wrong in ({"instrument_id": 2**70}, {"instrument_id": 0}, {"verdict": "paid"}, {"page": 0}):
+        assert client.get(f"{ROOT}/verdicts", query_string=wrong, headers=holder).status_code == 422
+
+
+@pytest.mark.usefixtures("staffed")
 def test_usage_records_can_be_asked_for_by_time(client: FlaskClient) -> None:
     holder = builders.bearer(client, "holder")
     everything = client.get(f"{ROOT}/usage-records", headers=holder).get_json()["usage_records"]

@@ -108,8 +108,9 @@ def test_a_rule_set_can_be_tried_on_claims_before_it_is_published(client: FlaskC
     assert [row["wanted_fen"] for row in answer.get_json()["decisions"]] == [20_00] * 3
     wrong = {"body": {}, "claims": claims, "budget_fen": 0}
     assert client.post(f"{ROOT}/trials", json=wrong, headers=clerk).get_json()["code"] == "RULE_SET_INVALID"
-    odd = {"body": body, "claims": [{"base_fen": {"paid_principal": 1.5}}], "budget_fen": 0}
-    assert client.post(f"{ROOT}/trials", json=odd, headers=clerk).status_code == 422
+    for claim in ({"base_fen": {"paid_principal": 1.5}}, {"base_fen": {}, "values": {"verified": [True]}}):
+        odd = {"body": body, "claims": [claim], "budget_fen": 0}
+        assert client.post(f"{ROOT}/trials", json=odd, headers=clerk).status_code == 422
 
 
 def test_a_clerk_records_related_parties(staffed: Till, client: FlaskClient) -> None:
