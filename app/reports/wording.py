@@ -7,9 +7,43 @@ from app.reconciliation.models import ChargeVerdict, Verdict
 from app.reports.service import Evidence
 from app.sessions.models import SessionStatus
 from app.subsidies.models import Decision
-from app.texts import _
+from app.texts import _, _l
 
 MINUTE_S = 60
+ALL_EXPLAINED = _l(
+    "The box saw the instrument run for %(overlap)s of the charged time; the rest is preparation and cleaning up."
+)
+REASONS = {
+    ChargeVerdict.MATCHED: _l(
+        "The box saw the instrument run for %(overlap)s of the charged time. The rest, %(idle)s that no run or"
+        " preparation explains, is within the tolerance of %(tolerance)s."
+    ),
+    ChargeVerdict.MATCHED_SPLIT: _l(
+        "The box saw %(runs)d runs, together %(overlap)s of the charged time; the pauses between them belong to one use."
+    ),
+    ChargeVerdict.MATCHED_SHARED: _l(
+        "The instrument ran on while the cards changed; %(overlap)s of that run lie in this charge."
+    ),
+    ChargeVerdict.OVER_CHARGED: _l(
+        "The box saw the instrument run for %(overlap)s only; %(idle)s of the charged time are explained by nothing."
+        " The swipe-out may have been forgotten."
+    ),
+    ChargeVerdict.UNDER_CHARGED: _l("The instrument ran %(unpaid)s outside the charged time without another card."),
+    ChargeVerdict.PHANTOM: _l(
+        "The box worked all the time and saw no run; the card paid for an instrument that did not run."
+    ),
+    ChargeVerdict.NO_EVIDENCE: _l(
+        "The box said nothing for %(unknown)s of the charged time. Silence proves neither use nor idleness, so the"
+        " charge stands but is not verified."
+    ),
+    ChargeVerdict.BOX_SUSPECT: _l(
+        "The clock or the readings of the box are doubtful for this time, so they decide nothing."
+    ),
+    ChargeVerdict.PROVISIONAL: _l(
+        "The box may not have told everything about this time yet; the verdict follows when it has."
+    ),
+    ChargeVerdict.EXEMPT: _l("No box meters this instrument, so there is nothing to compare the charge with."),
+}
 
 
 def claim(found: Evidence) -> str:
@@ -41,56 +75,9 @@ def reason(verdict: Verdict | None) -> str:
     """Say why the verdict came out as it did, with the numbers it rests on."""
     if verdict is None:
         return _("The box's readings are compared with the charge within minutes after the session ends.")
-    numbers = _numbers(verdict)
-    match verdict.verdict:
-        case ChargeVerdict.MATCHED if verdict.evidence.get("idle_s", 0) < MINUTE_S:
-            return _(
-                "The box saw the instrument run for %(overlap)s of the charged time; the rest is preparation and"
-                " cleaning up.",
-                **numbers,
-            )
-        case ChargeVerdict.MATCHED:
-            return _(
-                "The box saw the instrument run for %(overlap)s of the charged time. The rest, %(idle)s that no run or"
-                " preparation explains, is within the tolerance of %(tolerance)s.",
-                **numbers,
-            )
-        case ChargeVerdict.MATCHED_SPLIT:
-            return _(
-                "The box saw %(runs)d runs, together %(overlap)s of the charged time; the pauses between them belong"
-                " to one use.",
-                **numbers,
-            )
-        case ChargeVerdict.MATCHED_SHARED:
-            return _(
-                "The instrument ran on while the cards changed; %(overlap)s of that run lie in this charge.", **numbers
-            )
-        case ChargeVerdict.OVER_CHARGED:
-            return _(
-                "The box saw the instrument run for %(overlap)s only; %(idle)s of the charged time are explained by"
-                " nothing. The swipe-out may have been forgotten.",
-                **numbers,
-            )
-    return _other_reason(verdict.verdict, numbers)
-
-
-def _other_reason(verdict: ChargeVerdict, numbers: dict[str, Any]) -> str:
-    match verdict:
-        case ChargeVerdict.UNDER_CHARGED:
-            return _("The instrument ran %(unpaid)s outside the charged time without another card.", **numbers)
-        case ChargeVerdict.PHANTOM:
-            return _("The box worked all the time and saw no run; the card paid for an instrument that did not run.")
-        case ChargeVerdict.NO_EVIDENCE:
-            return _(
-                "The box said nothing for %(unknown)s of the charged time. Silence proves neither use nor idleness, so"
-                " the charge stands but is not verified.",
-                **numbers,
-            )
-        case ChargeVerdict.BOX_SUSPECT:
-            return _("The clock or the readings of the box are doubtful for this time, so they decide nothing.")
-        case ChargeVerdict.PROVISIONAL:
-            return _("The box may not have told everything about this time yet; the verdict follows when it has.")
-    return _("No box meters this instrument, so there is nothing to compare the charge with.")
+    if verdict.verdict is ChargeVerdict.MATCHED and verdict.evidence.get("idle_s", 0) < MINUTE_S:
+        return str(ALL_EXPLAINED) % _numbers(verdict)
+    return str(REASONS[verdict.verdict]) % _numbers(verdict)
 
 
 def _numbers(verdict: Verdict) -> dict[str, Any]:

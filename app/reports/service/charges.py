@@ -119,9 +119,7 @@ def _with_outcomes(session: Session, rows: Iterable[CardSession]) -> list[Charge
             select(UsageRecord.session_id, Decision)
             .join(Decision, Decision.usage_record_id == UsageRecord.id)
             .where(UsageRecord.session_id.in_(ids), UsageRecord.superseded_at.is_(None))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return [
         ChargeLine(charge=charge, verdict=verdicts.get(charge.id), decision=decisions.get(charge.id))

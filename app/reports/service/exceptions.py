@@ -41,9 +41,7 @@ def exceptions(
     if verdict is not None:
         wanted = wanted.where(Verdict.verdict == verdict)
     size = min(page_size, PAGE_SIZE_MAX)
-    rows = session.execute(
-        wanted.order_by(Verdict.decided_at.desc(), Verdict.id).limit(size).offset((page - 1) * size)
-    ).tuples()
+    rows = session.execute(wanted.order_by(Verdict.decided_at.desc(), Verdict.id).limit(size).offset((page - 1) * size))
     overdue = session.scalars(
         charges_of(reader)
         .where(CardSession.status == SessionStatus.STALE)

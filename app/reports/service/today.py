@@ -146,9 +146,7 @@ def _sums_by_role(session: Session) -> dict[BookRole, int]:
             select(Account.code, func.sum(Account.debits_posted_fen - Account.credits_posted_fen)).group_by(
                 Account.code
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return {role: int(net.get(line.number) or 0) * (1 if line.grows_by_debit else -1) for role, line in chart().items()}
 

@@ -138,12 +138,11 @@ def _happenings(session: Session, reader: Principal) -> list[Happening]:
         for row in charged
     ]
     found += [
-        Happening(at=verdict.decided_at, kind="verdict", charge=row, verdict=verdict)
-        for row, verdict in verdicts.tuples()
+        Happening(at=verdict.decided_at, kind="verdict", charge=row, verdict=verdict) for row, verdict in verdicts
     ]
     found += [
         Happening(at=decision.decided_at, kind="subsidy", charge=row, amount_fen=decision.amount_fen)
-        for row, decision in session.execute(_granted(mine)).tuples()
+        for row, decision in session.execute(_granted(mine))
     ]
     return sorted(found, key=lambda happening: happening.at, reverse=True)[:HAPPENINGS_MAX]
 
