@@ -57,14 +57,14 @@ WHERE {side}_account_id = %(account_id)s
 ORDER BY timestamp {direction} LIMIT %(limit)s
 ) AS {side}s
 """
+# What is looked up for a line is looked up line by line (OFFSET 0, subselects): a page never reads a whole table.
 _LINES = """
-SELECT lines.*, journals.kind, journals.reference, journals.text, journals.actor, ended.amount_fen AS ended_fen,
-       CASE WHEN holds.state = 'open' AND holds.expires_at <= statement_timestamp() THEN 'expired' ELSE holds.state END
-       AS state
+SELECT lines.*, journals.kind, journals.reference, journals.text, journals.actor,
+       (SELECT amount_fen FROM ledger.transfers WHERE id = lines.pending_id) AS ended_fen,
+       (SELECT CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END
+        FROM ledger.pending_transfers WHERE id = lines.id) AS state
 FROM ({sides} ORDER BY timestamp {direction} LIMIT %(limit)s) AS lines
-LEFT JOIN ledger.journals ON journals.id = lines.journal_id
-LEFT JOIN ledger.transfers AS ended ON ended.id = lines.pending_id
-LEFT JOIN ledger.pending_transfers AS holds ON holds.id = lines.id
+LEFT JOIN LATERAL (SELECT * FROM ledger.journals WHERE id = lines.journal_id OFFSET 0) AS journals ON true
 ORDER BY lines.timestamp {direction}
 """
 
