@@ -90,7 +90,7 @@ class Program:
                 heard = journal.unsent_count() == 0 or delivery.deliver()
                 if heard and self._clock.mono_ms() >= next_hello_ms:
                     heard = delivery.say_hello(reader=ReaderState.OK)
-                    next_hello_ms = self._clock.mono_ms() + HELLO_EVERY_MS
+                    next_hello_ms = self._clock.mono_ms() + HELLO_EVERY_MS if heard else 0
             except Exception:  # noqa: BLE001 - outermost loop: a full disk today must not silence us for good
                 _log.exception("keeping_in_touch_failed")
                 heard = False

@@ -113,7 +113,8 @@ def create_kiosk(page: Page) -> Flask:
     kiosk.register_error_handler(HTTPException, _as_json)
     kiosk.register_error_handler(MessageError, lambda error: _problem(error.detail, status=400))
     kiosk.register_error_handler(UnknownCardError, lambda error: _problem(str(error), status=404))
-    kiosk.register_error_handler(BusyError, lambda _error: _problem("the terminal is busy", status=503))
+    for busy in (BusyError, TimeoutError):
+        kiosk.register_error_handler(busy, lambda _error: _problem("the terminal is busy", status=503))
     kiosk.add_url_rule("/", view_func=lambda: _asset("kiosk.html", kind="text/html"), endpoint="page")
     names = ",".join(f"'{name}'" for name in _ASSETS)
     kiosk.add_url_rule(f"/<any({names}):name>", view_func=_named_asset, endpoint="asset")

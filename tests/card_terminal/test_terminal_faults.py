@@ -50,6 +50,30 @@ def test_after_an_answer_that_was_lost_the_same_bytes_are_sent_and_the_money_is_
     assert len(server.sessions) == 1
 
 
+@pytest.mark.parametrize("faults", [["lost", "busy", "busy"], ["busy", "lost", "busy"]])
+def test_a_passing_refusal_after_a_lost_answer_proves_nothing_so_the_hold_is_given_back(
+    station: Station, server: HonestServer, wire: Wire, faults: list[str]
+) -> None:
+    station.tap("1001")
+    wire.faults = faults
+    station.wait(4_000)
+    assert station.shows(State.REVERSING)
+    settle(station)
+    assert [each.state for each in server.sessions.values()] == [SessionState.REVERSED]
+
+
+def test_a_server_that_is_only_busy_refuses_and_leaves_nothing_to_reverse(
+    station: Station, server: HonestServer, wire: Wire
+) -> None:
+    station.tap("1001")
+    wire.faults = ["busy"] * 3
+    station.wait(4_000)
+    assert station.view()["refusal"]["code"] == "RETRY"
+    assert station.shows(State.REFUSED)
+    settle(station)
+    assert not server.sessions
+
+
 @pytest.mark.parametrize("fault", ["lost", "down", "error", "garbage"])
 def test_without_any_answer_the_hold_is_given_back_and_nothing_is_charged(
     station: Station, server: HonestServer, wire: Wire, fault: str
@@ -136,6 +160,21 @@ def test_a_process_killed_and_started_again_counts_on_exactly(station: Station, 
     assert not ended.lower_bound
 
 
+def test_a_terminal_that_was_off_for_too_long_reports_no_more_than_was_held(
+    station: Station, server: HonestServer
+) -> None:
+    station.tap("1001", minutes=30)
+    station.wait(3_000)
+    station.clock.turn(90 * MINUTE_MS)
+    station.restart()
+    station.wait(1_000)
+    assert station.shows(State.RECEIPT)
+    ended = server.events[-1].body
+    assert isinstance(ended, Ended)
+    assert ended.elapsed_ms == 30 * MINUTE_MS
+    assert server.balances_fen["1001"] == 100_00 - 30 * 50
+
+
 def test_after_a_power_cut_the_lower_bound_is_charged_and_flagged(station: Station, server: HonestServer) -> None:
     station.tap("1001")
     station.wait(3_000)
@@ -186,6 +225,22 @@ def test_a_question_left_open_that_is_old_or_held_a_pin_is_reversed(
     settle(station)
     assert [each.state for each in server.sessions.values()] == [SessionState.REVERSED]
     assert server.available_fen(card) == 100_00
+
+
+def test_a_question_from_before_a_power_cut_is_reversed_however_young_it_looks(
+    station: Station, server: HonestServer, wire: Wire
+) -> None:
+    station.tap("1001")
+    wire.before = _kill_at("after session/authorize was done")
+    with pytest.raises(Killed):
+        station.wait(4_000)
+    wire.before = lambda _place: None
+    station.clock.boot_key = "boot 2"
+    station.clock.turn(1_000)
+    station.restart()
+    assert station.shows(State.REVERSING)
+    settle(station)
+    no_money_is_left_hanging(server)
 
 
 def _kill_at(place: str) -> "Killer":

@@ -367,7 +367,7 @@ class HonestServer:
 
 @dataclass
 class Wire:
-    """Carries messages to the server. `faults` are used up one by one: "", "down", "lost", "error", "garbage"."""
+    """Carries messages to the server; `faults` are used up one by one: down, lost, error, garbage, busy, or none."""
 
     server: HonestServer
     faults: list[str] = field(default_factory=list)
@@ -384,6 +384,9 @@ class Wire:
         self.sent.append((name, body))
         if fault == "error":
             return 500, {"message": "Internal Server Error"}
+        if fault == "busy":
+            code = RefusalCode.RETRY
+            return refusal(code).http_status, refuse(code, server_time=self.server.now_ms())
         answer = self.server.handle(name, body)
         self.before(f"after {name} was done")
         if fault == "lost":
