@@ -46,5 +46,5 @@ def now() -> datetime:
 
 
 def real_now() -> datetime:
-    """Give the machine's own moment in UTC, for what is agreed with the outside world: a payment service's timestamps."""
+    """Give the machine's own moment in UTC, for what is agreed with the outside world, such as a payment's age."""
     return datetime.now(UTC)

@@ -170,9 +170,9 @@ def test_what_left_the_purses_is_what_was_charged_and_granted(aftermath: Afterma
         principal_fen, subsidy_fen = session.execute(
             select(func.sum(CardSession.paid_principal_fen), func.sum(CardSession.paid_subsidy_fen))
         ).one()
-        granted_fen = session.scalar(
+        granted_fen = session.scalars(
             select(func.coalesce(func.sum(Decision.amount_fen), 0)).where(Decision.status == DecisionStatus.GRANTED)
-        )
+        ).one()
     assert aftermath.principal_before_fen - _principal_fen(aftermath.database) == principal_fen
     assert _purses_fen(aftermath.database, BookRole.SUBSIDY_PURSE) == granted_fen - subsidy_fen
 
