@@ -148,7 +148,7 @@ def _stripes(
 ) -> list[Stripe]:
     """Lay stretches of one state side by side; what the box did not tell is unknown, drawn last and over all."""
     merged: list[tuple[datetime, datetime, str]] = []
-    ends = [point.at for point in points[1:]] + [until]
+    ends = [point.at for point in points[1:]] + [until] * bool(points)
     for point, end in zip(points, ends, strict=True):
         state = str(point.state)
         if merged and merged[-1][2] == state:

@@ -19,7 +19,8 @@ REASONS = {
         " preparation explains, is within the tolerance of %(tolerance)s."
     ),
     ChargeVerdict.MATCHED_SPLIT: _l(
-        "The box saw %(runs)d runs, together %(overlap)s of the charged time; the pauses between them belong to one use."
+        "The box saw %(runs)d runs, together %(overlap)s of the charged time; the pauses between them belong to one"
+        " use."
     ),
     ChargeVerdict.MATCHED_SHARED: _l(
         "The instrument ran on while the cards changed; %(overlap)s of that run lie in this charge."

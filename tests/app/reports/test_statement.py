@@ -1,0 +1,87 @@
+"""A statement adds up, line by line, and shows each charge to the customer alone."""
+
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from app import clock
+from app.cards.models import CardAccount
+from app.errors import Code, Refusal
+from app.people.models import Role
+from app.people.principals import Principal
+from app.people.service import principal_of
+from app.reports import service
+from app.reports.service import Statement
+from app.reports.service.statement import Money
+from card_terminal import protocol
+from tests.app import builders, taps
+from tests.app.taps import CardInHand, Site
+
+
+def used(site: Site, card: CardInHand, *, minutes: int) -> None:
+    """Tap in, work, tap out."""
+    tap = site.terminal()
+    session_id = uuid4()
+    assert tap.hold(card, minutes=minutes, session_id=session_id).status_code == 200
+    tap.report(protocol.Started(session_id=session_id))
+    taps.advance(timedelta(minutes=minutes))
+    tap.end(session_id, minutes=minutes)
+
+
+def owner_of(site: Site, card: CardInHand) -> Principal:
+    with site.database.transaction() as session:
+        person = session.get_one(CardAccount, card.account_id).person
+        assert person is not None
+        return principal_of(person)
+
+
+def stated(site: Site, card: CardInHand, *, since: datetime, until: datetime, reader: Principal) -> Statement:
+    with site.database.reader() as session:
+        return service.statement(session, account_id=card.account_id, reader=reader, since=since, until=until)
+
+
+def test_opening_and_lines_make_the_closing_balance(site: Site) -> None:
+    began = clock.now() - timedelta(minutes=1)
+    card = site.card(principal_fen=100_00, subsidy_fen=20_00)
+    used(site, card, minutes=60)
+    between = clock.now() + timedelta(minutes=1)
+    taps.advance(timedelta(minutes=2))
+    used(site, card, minutes=10)
+    until = clock.now() + timedelta(minutes=1)
+    owner = owner_of(site, card)
+
+    whole = stated(site, card, since=began, until=until, reader=owner)
+    assert whole.opening == Money(0, 0, 0)
+    assert [line.change for line in whole.lines if line.charge] == [Money(-10_00, -20_00, 0), Money(-5_00, 0, 0)]
+    assert whole.closing == Money(85_00, 0, 0)
+    assert whole.lines[-1].after == whole.closing
+    assert (whole.in_fen, whole.out_fen) == (120_00, 35_00)
+    assert whole.closing.total_fen == site.balances(card).available_fen
+
+    later = stated(site, card, since=between, until=until, reader=owner)
+    assert later.opening == stated(site, card, since=began, until=between, reader=owner).closing
+    assert later.closing == whole.closing
+    assert len(later.lines) == 1
+
+
+def test_an_open_hold_is_no_line(site: Site) -> None:
+    card = site.card(principal_fen=100_00)
+    assert site.terminal().hold(card, minutes=60).status_code == 200
+    now = clock.now()
+    found = stated(
+        site, card, since=now - timedelta(days=1), until=now + timedelta(days=1), reader=owner_of(site, card)
+    )
+    assert found.closing == Money(100_00, 0, 0)
+    assert found.view.balances.held_fen == 30_00
+
+
+def test_a_stranger_reads_no_statement(site: Site) -> None:
+    card = site.card()
+    with site.database.transaction() as session:
+        person = builders.person(session, role=Role.CARDHOLDER)
+        session.refresh(person, ["grants"])
+        stranger = principal_of(person)
+    with pytest.raises(Refusal) as refused:
+        stated(site, card, since=clock.now(), until=clock.now(), reader=stranger)
+    assert refused.value.code is Code.NOT_FOUND
