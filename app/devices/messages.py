@@ -5,7 +5,6 @@ here; the caller brings a function for that.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -301,7 +300,7 @@ def _keep(
             chained=result.seq == terminal.last_seq + 1,
             kind=str(event.kind) if event else "unreadable",
             session_id=result.session_id,
-            body=_storable(to_dict(event.body)) if event else {},
+            body=to_dict(event.body) if event else {},
             outcome=effect.outcome,
             reason=effect.reason,
             answer=to_dict(result),
@@ -309,15 +308,6 @@ def _keep(
         )
     )
     session.flush()
-
-
-def _storable(body: dict[str, Any]) -> dict[str, Any]:
-    """Give a body that PostgreSQL can keep: half a surrogate pair is text to JSON but to nobody else."""
-    try:
-        json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return {}
-    return body
 
 
 def _result(seq: int, *, event: protocol.Event | None, effect: Effect) -> protocol.EventResult:
