@@ -29,7 +29,7 @@ from telemetry.times import to_ms
 FIRMWARE = "testcard-box 1"
 UNDER_WAY_MAX = 100
 # Real seconds without progress, after which everything under way is sent again; doubled each time it did not help.
-RESEND_S_MIN, RESEND_S_MAX = 10.0, 300.0
+RESEND_S_MIN, RESEND_S_MAX = 5.0, 300.0
 CATCH_UP_S_MAX = 900  # who slept longer has measured nothing in that time
 REAL_WAIT_S_MAX = 1.0
 GOODBYE_S = 1.0

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from telemetry.consumer import Consumer
 from telemetry.models import Message
-from tests.telemetry.network import PASSWORD, Hand, Running, thread, wait_until
+from tests.telemetry.network import MOSQUITTO, PASSWORD, Hand, Running, thread, wait_until
 from tests.telemetry.wire import BOX, Server, at, minute, topic
 
 COUNT = 300
@@ -193,3 +194,33 @@ def test_a_consumer_killed_around_its_commit_loses_and_doubles_nothing(
         assert session.scalars(select(Message.seq).where(Message.box == BOX).order_by(Message.seq)).all() == list(
             range(1, seq + 1)
         )
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed, and amqtt delivers nothing twice")
+def test_what_was_not_committed_a_good_broker_delivers_again(server: Server, database_url: str, tmp_path: Path) -> None:
+    server.enrol()
+    running = Running("mosquitto", tmp_path)
+    running.start()
+    context = multiprocessing.get_context("spawn")
+    lives = context.Event()
+    process = context.Process(target=_consume_and_die, args=(running.port, database_url, "before the commit", lives))
+    process.start()
+    assert lives.wait(60)
+    hand = box_on(running)
+    seq = 0
+    while process.is_alive():
+        seq += 1
+        hand.send("m", minute(seq, 5.0))
+        process.join(0.05)
+    hand.close()
+    was_stored = stored(server.database)
+    assert was_stored < seq
+    with thread(consumer(running, server.database.transaction).run):
+        # What came before the consumer's first subscription is the box's to send again; this box sends nothing again.
+        wait_until(lambda: _numbers(server) == list(range(_numbers(server)[0], seq + 1)))
+    running.kill()
+
+
+def _numbers(server: Server) -> list[int]:
+    with server.database.reader() as session:
+        return list(session.scalars(select(Message.seq).order_by(Message.seq))) or [0]
