@@ -11,7 +11,7 @@ from app.people import service as people
 from app.people.models import Organisation
 from app.subsidies.conditions import RuleInvalid
 from app.subsidies.models import Fund, RelatedParty, RuleSet
-from app.subsidies.rules import Payment, Rules, parse_rules
+from app.subsidies.rules import CODE, Payment, Rules, parse_rules
 from app.subsidies.shipped import shipped_rule_sets
 
 # Two people who publish at the same moment take turns, so that the second one sees what the first one published.
@@ -68,6 +68,8 @@ def publish_shipped(
 
 def end(session: Session, *, code: str, valid_to: datetime, actor: str, at: datetime) -> RuleSet:
     """Let the newest version of a rule set end. Raises Refusal: NOT_FOUND; RULE_SET_OVERLAP before its beginning."""
+    if CODE.fullmatch(code) is None:
+        raise Refusal(Code.NOT_FOUND)
     session.execute(_LOCK_PUBLISHING)
     newest = session.scalar(
         select(RuleSet).where(RuleSet.code == code, RuleSet.valid_to.is_(None)).options(joinedload(RuleSet.fund))

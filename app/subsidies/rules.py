@@ -1,5 +1,6 @@
 """Subsidy rules as data: what a rule set says, read once and frozen."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -14,6 +15,7 @@ TEXT_LENGTH_MAX = 1000
 DEPTH_MAX = 8
 # Control characters, and halves of characters that are none.
 UNSTORABLE = frozenset({"Cc", "Cs"})
+CODE = re.compile(r"[A-Z0-9-]{2,32}")
 
 
 class Kind(StrEnum):
@@ -140,7 +142,7 @@ def parse_rules(data: Any) -> Rules:
     if unknown := data.keys() - FIELDS:
         raise RuleInvalid(f"unknown field {min(unknown)}")
     rules = Rules(
-        code=_text(data, "code"),
+        code=_code(data),
         title_zh=_text(data, "title_zh"),
         title_en=_text(data, "title_en"),
         kind=_member(Kind, data.get("kind"), where="kind"),
@@ -246,6 +248,13 @@ def _text(data: dict[str, Any], name: str, *, where: str = "") -> str:
     if not isinstance(value, str) or not value.strip():
         raise RuleInvalid(f"{where + '.' if where else ''}{name}: a text is expected")
     return value
+
+
+def _code(data: dict[str, Any]) -> str:
+    code = _text(data, "code")
+    if CODE.fullmatch(code) is None:
+        raise RuleInvalid("code: 2 to 32 capitals, digits or dashes")
+    return code
 
 
 def _whole(value: Any, *, where: str) -> int:

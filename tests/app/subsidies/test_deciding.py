@@ -150,6 +150,7 @@ def test_pro_rata_spends_the_budget_to_the_fen_and_no_more_than_wanted(
         ({"budget_policy": "pro_rata"}, "budget_policy"),
         ({"window_months": [13]}, "window_months"),
         ({"title_en": " "}, "title_en"),
+        ({"code": "小写 code"}, "code"),
         ({"source": "a\x00b"}, "source"),
         ({"source": "\ud800"}, "source"),
         ({"note": 0.5}, "note"),

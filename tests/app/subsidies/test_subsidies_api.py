@@ -87,6 +87,10 @@ def test_a_clerk_publishes_the_next_version_and_a_mistake_is_named(staffed: Till
     made = client.post(f"{ROOT}/rule-sets", json=new, headers=clerk)
     assert (made.status_code, made.get_json()["version"]) == (201, 2)
     assert client.post(f"{ROOT}/rule-sets", json=new, headers=clerk).get_json()["code"] == "RULE_SET_OVERLAP"
+    long_ago = {**new, "valid_from": "0001-01-01T00:00:00+14:00"}
+    assert client.post(f"{ROOT}/rule-sets", json=long_ago, headers=clerk).status_code == 422
+    odd = f"{ROOT}/rule-sets/no-such-code/end"
+    assert client.post(odd, json={"valid_to": "2028-01-01T00:00:00+08:00"}, headers=clerk).status_code == 404
     wrong = client.post(f"{ROOT}/rule-sets", json={**new, "body": {**body, "base": "paid_fee"}}, headers=clerk)
     assert (wrong.status_code, wrong.get_json()["code"]) == (422, "RULE_SET_INVALID")
     assert wrong.get_json()["details"]["field"].startswith("base")
