@@ -169,6 +169,15 @@ CASES = (
     Case(Status.EXCEEDS_DEBITS, transfer(credit_account_id="asset", amount_fen=101)),
     Case(Status.CREATED, transfer(debit_account_id="limited", amount_fen=100)),
     Case(Status.CREATED, transfer(credit_account_id="asset", amount_fen=100, flags=PENDING)),
+    # A plain transfer is not asked about pending sums by themselves, and a sum may fill its column to the brim.
+    Case(Status.OVERFLOWS_DEBITS, transfer(debit_account_id="held")),
+    Case(Status.OVERFLOWS_CREDITS, transfer(credit_account_id="held")),
+    Case(Status.CREATED, transfer(debit_account_id="full", amount_fen=5)),
+    Case(Status.CREATED, transfer(credit_account_id="full", amount_fen=5)),
+    Case(Status.CREATED, transfer(debit_account_id="held", amount_fen=5, flags=PENDING)),
+    Case(Status.CREATED, transfer(credit_account_id="held", amount_fen=5, flags=PENDING)),
+    Case(Status.CREATED, transfer(debit_account_id="both", amount_fen=4)),
+    Case(Status.CREATED, transfer(credit_account_id="both", amount_fen=4)),
 )
 
 
@@ -332,6 +341,12 @@ def test_balancing_both_ways_takes_the_smaller_of_the_two() -> None:
 def test_an_amount_that_no_column_holds_is_a_mistake_of_the_program(amount_fen: int) -> None:
     with pytest.raises(ValueError, match="amount_fen"):
         transfer(amount_fen=amount_fen)
+
+
+@pytest.mark.parametrize("timeout_s", [-1, 2**31])
+def test_a_timeout_that_no_column_holds_is_a_mistake_of_the_program(timeout_s: int) -> None:
+    with pytest.raises(ValueError, match="timeout_s"):
+        transfer(flags=PENDING, timeout_s=timeout_s)
 
 
 def test_every_status_has_its_case() -> None:
