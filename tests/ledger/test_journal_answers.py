@@ -83,7 +83,7 @@ def test_the_answer_given_again_is_the_first_one(books: Database) -> None:
 def test_a_transfer_that_exists_already_cannot_join_a_journal(books: Database) -> None:
     known = line()
     books.run(lambda session: create_transfers(session, [known]))
-    result = post(books, journal(transfers=(known, line())))
+    result = post(books, journal(transfers=(line(), known)))
     assert (result.status, result.failed) == (JournalStatus.REFUSED, CreateTransferStatus.EXISTS)
 
 
