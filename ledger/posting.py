@@ -166,7 +166,8 @@ def create_transfers(
 
     An id refused for a passing reason is burnt in the same transaction, so commit refusals too. Raises the database's
     deadlock or serialisation failure: do the same again with the same ids. `value_at` is the accountant's date and
-    changes no balance of now; None is the moment of posting.
+    changes no balance of now; None is the moment of posting. `journal_id` must exist: `post_journal` makes one. At most
+    8,189 transfers, else ValueError.
     """
     machine = load(session, transfers, journal_id=journal_id, value_at=value_at)
     results = machine.run(transfers)
