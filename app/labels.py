@@ -54,6 +54,10 @@ LABELS: dict[str, dict[str, Label]] = {
         "exempt": Label(_l("Not metered")),
         "waiting": Label(_l("Not yet reconciled")),
     },
+    "review": {
+        "verified": Label(_l("Verified by hand"), "good"),
+        "upheld": Label(_l("Left unverified"), "warn"),
+    },
     "decision": {
         "granted": Label(_l("Granted"), "good"),
         "zero": Label(_l("Nothing granted")),

@@ -10,6 +10,7 @@ from app import clock, labels, periods, web
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.presentation import CENTER
+from app.reconciliation import service as reconciliation
 from app.reconciliation.models import ChargeVerdict
 from app.reports import picture, service, wording
 from app.security import principal, principal_or_none, require
@@ -107,6 +108,7 @@ def evidence(session_id: UUID) -> Any:
             "reports/evidence.html",
             found=found,
             wording=wording,
+            reviewable=found.verdict is not None and reconciliation.is_exception(found.verdict),
             wide=picture.draw(found, frame=picture.WIDE, site_timezone=zone),
             small=picture.draw(found, frame=picture.SMALL, site_timezone=zone),
         )

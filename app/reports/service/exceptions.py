@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from app.people.principals import Principal
 from app.reconciliation.models import VERIFYING, ChargeVerdict, Verdict
+from app.reconciliation.visibility import NO_EXCEPTION
 from app.reports.service.wall import charges_of
 from app.sessions.models import CardSession, SessionStatus
 
 PAGE_SIZE_MAX = 200
 # What is verified needs nobody, and what is provisional only needs time.
-QUIET = VERIFYING | {ChargeVerdict.PROVISIONAL, ChargeVerdict.EXEMPT}
+QUIET = VERIFYING | NO_EXCEPTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def _open(reader: Principal) -> Select[CardSession, Verdict]:
         charges_of(reader)
         .add_columns(Verdict)
         .join(Verdict, Verdict.session_id == CardSession.id)
-        .where(Verdict.superseded_at.is_(None), Verdict.verdict.not_in(QUIET))
+        .where(Verdict.superseded_at.is_(None), Verdict.verdict.not_in(QUIET), Verdict.review.is_(None))
     )
 
 
