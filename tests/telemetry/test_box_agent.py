@@ -8,12 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from sqlalchemy import select
 
 from app import clock
 from app.db import Database
 from telemetry.box.agent import BoxAgent
-from telemetry.box.buffer import MESSAGES_MAX, Buffer
+from telemetry.box.buffer import Buffer
 from telemetry.consumer import Consumer
 from telemetry.models import HighWater, Message, Presence
 from tests.telemetry.network import PASSWORD, Running, thread, wait_until
@@ -193,9 +194,9 @@ def test_the_buffer_keeps_until_told_and_counts_its_boots(tmp_path: Path) -> Non
         assert len(buffer) == 2
 
 
-def test_a_full_buffer_lets_go_of_its_oldest(tmp_path: Path) -> None:
+def test_a_full_buffer_lets_go_of_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("telemetry.box.buffer.MESSAGES_MAX", 50)
     with Buffer(tmp_path / "buffer.db") as buffer:
-        buffer._file.execute("PRAGMA synchronous = OFF")
-        for seq in range(1, MESSAGES_MAX + 3):
+        for seq in range(1, 53):
             buffer.put("{}", boot=1, seq=seq, energy_wh=0.0)
-        assert buffer.pending() == [(1, 3, MESSAGES_MAX + 2)]
+        assert buffer.pending() == [(1, 3, 52)]

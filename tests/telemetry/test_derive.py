@@ -51,7 +51,7 @@ ORDERS = st.lists(st.integers(0, len(lossless(A_DAY)) - 1), max_size=40)
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate]
 )
 @given(seed=st.integers(0, 2**32), repeated=ORDERS, batch=st.integers(50, 200))
 def test_any_order_and_repetition_gives_the_same_bytes(
