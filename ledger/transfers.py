@@ -53,9 +53,8 @@ class Hold:
 
     def is_over(self, at: datetime) -> bool:
         """Say whether its time is over: it is so at the very moment of expiry, not only after it."""
-        return (
-            self.transfer.timeout_s != 0 and self.transfer.timestamp + timedelta(seconds=self.transfer.timeout_s) <= at
-        )
+        expires_at = self.expires_at
+        return expires_at is not None and expires_at <= at
 
 
 @dataclass(slots=True)

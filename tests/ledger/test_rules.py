@@ -249,7 +249,16 @@ def test_a_hold_ends_at_the_very_moment_of_its_expiry(late: timedelta, expected:
         if expected is Status.CREATED
         else PendingState.EXPIRED
     )
-    assert state.accounts[ident("a")].debits_pending_fen == 0
+    is_posted = expected is Status.CREATED and flags == POST
+    assert state.accounts[ident("a")].sums() == (0, 60 * is_posted, 0, 0)
+    assert state.accounts[ident("b")].sums() == (0, 0, 0, 60 * is_posted)
+
+
+def test_a_hold_says_when_it_expires() -> None:
+    state = machine()
+    state.run([TIMED, transfer("forever", flags=PENDING)])
+    assert state.holds[ident("h")].expires_at == NOW + timedelta(seconds=60)
+    assert state.holds[ident("forever")].expires_at is None
 
 
 def test_a_post_that_its_account_pushes_past_the_expiry_is_too_late() -> None:
