@@ -352,6 +352,60 @@ def test_an_amount_that_no_column_holds_is_a_mistake_of_the_program(amount_fen: 
         transfer(amount_fen=amount_fen)
 
 
+def test_a_post_of_less_moves_less_and_frees_the_rest() -> None:
+    state = machine()
+    results = state.run([HOLD, ending(amount_fen=45)])
+    assert [result.amount_fen for result in results] == [60, 45]
+    assert state.accounts[ident("a")].sums() == (0, 45, 0, 0)
+    assert state.accounts[ident("b")].sums() == (0, 0, 0, 45)
+
+
+def test_the_value_date_is_the_accountants_and_the_timestamp_is_not() -> None:
+    state = machine()
+    state.value_at = NOW - timedelta(days=30)
+    state.run([HOLD, ending()])
+    assert [(made.value_at, made.timestamp >= NOW) for made in state.created] == [(state.value_at, True)] * 2
+    state.value_at = None
+    state.run([transfer("later")])
+    assert state.created[-1].value_at == state.created[-1].timestamp
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_an_end_comes_after_the_last_event_of_both_its_accounts(side: str) -> None:
+    ahead, tick = NOW + timedelta(hours=1), timedelta(microseconds=1)
+    state = machine()
+    state.run([TIMED, transfer("free", flags=PENDING)])
+    state.accounts[ident(side)].last_at = ahead
+    state.now = NOW + timedelta(seconds=60)
+    (result,) = state.run([ending(pending_id="free")])
+    assert state.holds[ident("h")].ended_at == ahead + tick
+    assert result.timestamp == ahead + 2 * tick
+
+
+@pytest.mark.parametrize(("flags", "is_closed"), [(POST, True), (VOID, False)])
+@pytest.mark.parametrize(("closing", "name"), [(TransferFlag.CLOSING_DEBIT, "a"), (TransferFlag.CLOSING_CREDIT, "b")])
+def test_only_a_void_opens_what_its_transfer_closed(
+    closing: TransferFlag,
+    name: str,
+    flags: TransferFlag,
+    is_closed: bool,  # noqa: FBT001
+) -> None:
+    state = machine()
+    state.run([transfer("x", flags=PENDING | closing), transfer("y", credit_account_id="limited")])
+    state.run([HOLD, ending("e", pending_id="x", flags=flags)])
+    assert [found.id for found in state.accounts.values() if found.closed and found.id != ident("closed")] == (
+        [ident(name)] if is_closed else []
+    )
+
+
+def test_giving_back_an_ordinary_hold_does_not_open_a_closed_account() -> None:
+    state = machine()
+    state.run([HOLD, CLOSING, transfer("y", flags=PENDING | TransferFlag.CLOSING_CREDIT, debit_account_id="limited")])
+    state.run([ending(flags=VOID)])
+    assert state.accounts[ident("a")].closed
+    assert state.accounts[ident("b")].closed
+
+
 @pytest.mark.parametrize("timeout_s", [-1, 2**31])
 def test_a_timeout_that_no_column_holds_is_a_mistake_of_the_program(timeout_s: int) -> None:
     with pytest.raises(ValueError, match="timeout_s"):
