@@ -9,7 +9,7 @@ from typing import Any
 
 from app import clock
 from telemetry.box.agent import BoxAgent
-from telemetry.box.programme import Programme
+from telemetry.box.programme import Programme, load
 
 # A message for every simulated minute: a watcher sees the state change about as soon as a person beside the box would.
 SAMPLE_S = 10
@@ -30,6 +30,8 @@ def run(plan: Mapping[str, Any], *, anchor: clock.Anchor, stop: threading.Event)
     """Run all boxes of the plan until `stop` is set."""
     folder = Path(plan["boxes_folder"])
     folder.mkdir(parents=True, exist_ok=True)
+    for trace in {box["trace"] for box in plan["boxes"]}:
+        load(trace)  # once, before all boxes ask for it at the same moment
     threads = [
         threading.Thread(target=_agent(box, folder=folder, speed=anchor.speed).run, args=(stop,), name=box["code"])
         for box in plan["boxes"]
