@@ -1,11 +1,8 @@
 """Top-ups over HTTP, as clerks, approvers, finance and cardholders meet them."""
 
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,17 +10,14 @@ from uuid import uuid4
 import pytest
 import requests
 from flask.testing import FlaskClient
-from werkzeug.serving import make_server
 
-from app import create_app, web
 from app.db import Database
 from app.people.models import Role, RoleGrant
 from app.settings import Settings
-from app.topups.fake_psp import Config, FakePsp
-from app.topups.fake_psp.deliveries import Receiver
 from tests.app import builders
 from tests.app.topups import messages
 from tests.app.topups.conftest import Center
+from tests.app.topups.hosted import hosted_site
 from tests.app.topups.money import principal_fen
 
 Caller = Callable[..., Any]
@@ -133,25 +127,8 @@ def test_finance_sees_the_payment_that_fits_nothing(call: Caller, client: FlaskC
 
 @pytest.fixture
 def site(settings: Settings, tmp_path: Path) -> Iterator[str]:
-    """The service and the payment service as two real HTTP servers that know each other's address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    receiver = Receiver(url=f"{url}/webhooks/psp", secret="whsec_test")
-    psp = FakePsp(Config(file=tmp_path / "psp.sqlite3", api_key="sk_test_x", receiver=receiver))
-    psp.start()
-    flask = create_app(replace(settings, psp_base_url=psp.url, public_url=url, psp_timeout_s=5.0))
-    server = make_server("127.0.0.1", port, flask, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield url
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    psp.stop()
-    with flask.app_context():
-        web.database().close()
+    with hosted_site(settings, folder=tmp_path) as url:
+        yield url
 
 
 def test_a_cardholder_tops_up_online_and_sees_her_balance(site: str, center: Center, database: Database) -> None:
