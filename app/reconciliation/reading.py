@@ -19,6 +19,9 @@ from app.reconciliation.models import (
 from app.reconciliation.visibility import NO_EXCEPTION, managed_by, owned_by
 from app.sessions.models import CardSession
 
+# What a person must look at; what verifies needs nobody, and what is provisional only needs time.
+EXCEPTIONAL = tuple(each for each in ChargeVerdict if each not in VERIFYING | NO_EXCEPTION)
+
 
 def list_verdicts(
     session: Session,
@@ -50,7 +53,7 @@ def list_exceptions(
 
 def open_exception() -> ColumnElement[bool]:
     """Condition on `Verdict`: it does not verify, does not wait for a box, and nobody has reviewed it."""
-    return Verdict.verdict.not_in(VERIFYING | NO_EXCEPTION) & Verdict.review.is_(None)
+    return Verdict.verdict.in_(EXCEPTIONAL) & Verdict.review.is_(None)
 
 
 def versions_of(session: Session, *, session_id: UUID, reader: Principal) -> list[Verdict]:

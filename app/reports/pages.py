@@ -12,6 +12,7 @@ from app.people.models import Role
 from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
 from app.reconciliation.models import ChargeVerdict
+from app.reconciliation.reading import EXCEPTIONAL
 from app.reports import picture, service, wording
 from app.security import principal, principal_or_none, require
 
@@ -167,10 +168,10 @@ def ledger_view() -> Any:
 def unit_account(unit_id: int) -> Any:
     """Show the transfers that make up what is owed to a unit."""
     g.section = "reports_pages.ledger_view"
+    page = _page()
     with web.database().reader() as session:
-        return render_template(
-            "reports/unit_account.html", found=service.unit_account(session, unit_id=unit_id, reader=principal())
-        )
+        found = service.unit_account(session, unit_id=unit_id, reader=principal(), page=page)
+        return render_template("reports/unit_account.html", found=found, links=_links(page, has_more=found.has_more))
 
 
 @blueprint.get("/ledger-view/instruments/<int:instrument_id>")
@@ -200,19 +201,22 @@ def instrument_charges(instrument_id: int) -> Any:
 @blueprint.get("/exceptions")
 @require(Role.SUB_CENTER_MANAGER, *CENTER)
 def exceptions() -> Any:
-    """Show the charges that need a person."""
+    """Show the charges that need a person, and what ran without anybody paying."""
     chosen = request.args.get("verdict", "")
     verdict = ChargeVerdict(chosen) if chosen in set(ChargeVerdict) else None
-    page = _page()
+    page, unpaid_page = _page(), _page("unpaid_page")
     with web.database().reader() as session:
         found = service.exceptions(session, reader=principal(), verdict=verdict, page=page)
+        unpaid = service.unpaid_use(session, reader=principal(), page=unpaid_page)
         return render_template(
             "reports/exceptions.html",
             found=found,
+            unpaid=unpaid,
             chosen=verdict,
-            verdicts=[each for each in ChargeVerdict if each not in service.QUIET],
+            verdicts=EXCEPTIONAL,
             wording=wording,
-            links=_links(page, has_more=page * 50 < found.total),
+            links=_links(page, has_more=found.has_more),
+            unpaid_links=_links(unpaid_page, has_more=unpaid.has_more, name="unpaid_page"),
         )
 
 
@@ -253,8 +257,8 @@ def _months(month: periods.Month) -> dict[str, Any]:
     }
 
 
-def _page() -> int:
-    return max(1, _whole("page", default=1))
+def _page(name: str = "page") -> int:
+    return max(1, _whole(name, default=1))
 
 
 def _whole(name: str, *, default: int) -> int:
@@ -264,10 +268,10 @@ def _whole(name: str, *, default: int) -> int:
     )
 
 
-def _links(page: int, *, has_more: bool) -> Links:
+def _links(page: int, *, has_more: bool, name: str = "page") -> Links:
     return Links(
-        previous_url=_here(page=str(page - 1)) if page > 1 else "",
-        next_url=_here(page=str(page + 1)) if has_more else "",
+        previous_url=_here(**{name: str(page - 1)}) if page > 1 else "",
+        next_url=_here(**{name: str(page + 1)}) if has_more else "",
     )
 
 

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from app import labels
 from app.presentation import clock_time_text, duration, local_name, plain_yuan
 from app.reconciliation.models import ChargeVerdict, Verdict
 from app.reports.service import Evidence
 from app.sessions.models import SessionStatus
+from app.subsidies.deciding import Reason
 from app.subsidies.models import Decision
 from app.texts import _, _l
 
@@ -30,9 +32,7 @@ REASONS = {
         " The swipe-out may have been forgotten."
     ),
     ChargeVerdict.UNDER_CHARGED: _l("The instrument ran %(unpaid)s outside the charged time without another card."),
-    ChargeVerdict.PHANTOM: _l(
-        "The box worked all the time and saw no run; the card paid for an instrument that did not run."
-    ),
+    ChargeVerdict.PHANTOM: _l("The box was at work and saw no run; the card paid for an instrument that did not run."),
     ChargeVerdict.NO_EVIDENCE: _l(
         "The box said nothing for %(unknown)s of the charged time. Silence proves neither use nor idleness, so the"
         " charge stands but is not verified."
@@ -43,8 +43,12 @@ REASONS = {
     ChargeVerdict.PROVISIONAL: _l(
         "The box may not have told everything about this time yet; the verdict follows when it has."
     ),
-    ChargeVerdict.EXEMPT: _l("No box meters this instrument, so there is nothing to compare the charge with."),
+    ChargeVerdict.EXEMPT: _l("The charge has no length, so there is nothing to compare."),
 }
+NO_BOX = _l(
+    "No collector box stood at this instrument, so nothing but the card speaks for the use; the charge stands but is"
+    " not verified."
+)
 
 
 def claim(found: Evidence) -> str:
@@ -78,6 +82,8 @@ def reason(verdict: Verdict | None) -> str:
         return _("The box's readings are compared with the charge within minutes after the session ends.")
     if verdict.verdict is ChargeVerdict.MATCHED and verdict.evidence.get("idle_s", 0) < MINUTE_S:
         return str(ALL_EXPLAINED) % _numbers(verdict)
+    if verdict.verdict is ChargeVerdict.NO_EVIDENCE and not verdict.evidence.get("boxes", True):
+        return str(NO_BOX)
     return str(REASONS[verdict.verdict]) % _numbers(verdict)
 
 
@@ -102,6 +108,10 @@ def subsidy(decision: Decision | None, *, verified: bool) -> str:
         return _("Only a verified use can earn a subsidy.")
     if decision.clawed_back_at is not None:
         return _("A subsidy of %(amount)s was taken back with the charge.", amount=plain_yuan(decision.amount_fen))
+    why = labels.find(decision.reason, "decision_reason").word
     if decision.amount_fen == 0:
-        return _("This use earned no subsidy.")
-    return _("%(amount)s went back to the card's subsidy balance.", amount=plain_yuan(decision.amount_fen))
+        return _("This use earned no subsidy: %(reason)s.", reason=why)
+    amount = plain_yuan(decision.amount_fen)
+    if decision.reason == Reason.GRANTED:
+        return _("%(amount)s went back to the card's subsidy balance.", amount=amount)
+    return _("%(amount)s went back to the card's subsidy balance: %(reason)s.", amount=amount, reason=why)

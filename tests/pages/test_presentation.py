@@ -1,6 +1,7 @@
 """Money, times and months as people read them."""
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,9 +9,15 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.labels import LABELS
 from app.money import parse_yuan
 from app.periods import Month, day_began
 from app.presentation import duration, hours, moment, percent, plain_yuan, zone_name
+from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, Review
+from app.sessions.models import SessionStatus
+from app.subsidies.deciding import Reason
+from app.subsidies.models import DecisionStatus
+from app.topups.models import TopUpMethod, TopUpStatus
 
 SITE = ZoneInfo("Asia/Shanghai")
 
@@ -44,6 +51,23 @@ def test_moments_are_shown_at_the_site_and_say_so(app_: Flask) -> None:
 
 def test_a_share_of_nothing_is_no_zero() -> None:
     assert (percent(0, 0), percent(1, 3), percent(2, 2)) == ("–", "33%", "100%")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("session", SessionStatus),
+        ("verdict", ChargeVerdict),
+        ("box_verdict", BoxVerdictKind),
+        ("review", Review),
+        ("decision", DecisionStatus),
+        ("decision_reason", Reason),
+        ("top_up", TopUpStatus),
+        ("method", TopUpMethod),
+    ],
+)
+def test_every_value_that_people_meet_has_a_word(kind: str, values: type[StrEnum]) -> None:
+    assert {str(value) for value in values} <= set(LABELS[kind])
 
 
 @given(st.datetimes(datetime(2000, 1, 2), datetime(2990, 1, 1)))  # noqa: DTZ001 - the zone comes below

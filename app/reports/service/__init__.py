@@ -8,7 +8,7 @@ from app.reports.service.charges import (
     charges_of_instrument,
 )
 from app.reports.service.evidence import Evidence, Point, Watched, evidence
-from app.reports.service.exceptions import QUIET, ExceptionLine, Exceptions, exceptions
+from app.reports.service.exceptions import ExceptionLine, Exceptions, UnpaidRun, UnpaidUse, exceptions, unpaid_use
 from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
 from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
 from app.reports.service.postings import Posting, Side
@@ -17,7 +17,6 @@ from app.reports.service.today import BookCheck, Today, today
 from app.reports.service.wall import Happening, Tile, Wall, open_charges, wall
 
 __all__ = [
-    "QUIET",
     "BookCheck",
     "ChargeLine",
     "ChargeList",
@@ -41,6 +40,8 @@ __all__ = [
     "Tile",
     "Today",
     "UnitAccount",
+    "UnpaidRun",
+    "UnpaidUse",
     "Wall",
     "Watched",
     "catalog",
@@ -57,5 +58,6 @@ __all__ = [
     "today",
     "unit_account",
     "units",
+    "unpaid_use",
     "wall",
 ]

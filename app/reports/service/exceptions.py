@@ -1,20 +1,19 @@
-"""The exception queue: charges whose box says something else, and sessions nobody ended."""
+"""The exception queue: charges whose box says something else, runs nobody paid for, and sessions nobody ended."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.people.principals import Principal
-from app.reconciliation.models import VERIFYING, ChargeVerdict, Verdict
-from app.reconciliation.visibility import NO_EXCEPTION
+from app.reconciliation import reading
+from app.reconciliation.models import BoxVerdict, ChargeVerdict, Verdict
 from app.reports.service.wall import charges_of
 from app.sessions.models import CardSession, SessionStatus
 
 PAGE_SIZE_MAX = 200
-# What is verified needs nobody, and what is provisional only needs time.
-QUIET = VERIFYING | NO_EXCEPTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,37 @@ class Exceptions:
     lines: tuple[ExceptionLine, ...]
     total: int
     overdue: tuple[CardSession, ...]
+    page: int
+    page_size: int
+
+    @property
+    def has_more(self) -> bool:
+        """Say whether older ones follow."""
+        return self.page * self.page_size < self.total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpaidRun:
+    """An instrument ran and nobody paid, or not for all of it; `session_id` is the last charge beside it, if any."""
+
+    run: BoxVerdict
+    unpaid_s: int
+    session_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpaidUse:
+    """One page of the runs nobody paid for, newest first, and how many there are."""
+
+    runs: tuple[UnpaidRun, ...]
+    total: int
+    page: int
+    page_size: int
+
+    @property
+    def has_more(self) -> bool:
+        """Say whether older ones follow."""
+        return self.page * self.page_size < self.total
 
 
 def exceptions(
@@ -53,7 +83,16 @@ def exceptions(
         lines=tuple(ExceptionLine(charge=charge, verdict=found) for charge, found in rows),
         total=_count(session, wanted),
         overdue=tuple(overdue),
+        page=page,
+        page_size=size,
     )
+
+
+def unpaid_use(session: Session, *, reader: Principal, page: int = 1, page_size: int = 20) -> UnpaidUse:
+    """Give the runs on a person's instruments that no card paid for, in whole or in part."""
+    size = min(page_size, PAGE_SIZE_MAX)
+    found, total = reading.list_unpaid_use(session, reader=reader, page=page, page_size=size)
+    return UnpaidUse(runs=tuple(_unpaid_run(run) for run in found), total=total, page=page, page_size=size)
 
 
 def count_exceptions(session: Session, *, reader: Principal) -> int:
@@ -71,8 +110,13 @@ def _open(reader: Principal) -> Select[CardSession, Verdict]:
         charges_of(reader)
         .add_columns(Verdict)
         .join(Verdict, Verdict.session_id == CardSession.id)
-        .where(Verdict.superseded_at.is_(None), Verdict.verdict.not_in(QUIET), Verdict.review.is_(None))
+        .where(Verdict.superseded_at.is_(None), reading.open_exception())
     )
+
+
+def _unpaid_run(run: BoxVerdict) -> UnpaidRun:
+    charges = run.evidence["charges"]
+    return UnpaidRun(run=run, unpaid_s=run.head_s + run.tail_s, session_id=UUID(charges[-1]) if charges else None)
 
 
 def _count(session: Session, wanted: Select[CardSession, Verdict]) -> int:

@@ -75,11 +75,12 @@ class LedgerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitAccount:
-    """A unit's account at the center: what is owed to it now and the transfers that made it, newest first."""
+    """A unit's account at the center: what is owed to it now, and a page of the transfers behind it, newest first."""
 
     unit: Unit
     owed_fen: int
     postings: tuple[Posting, ...]
+    has_more: bool
 
 
 def ledger_view(session: Session, *, reader: Principal, since: datetime, until: datetime) -> LedgerView:
@@ -103,17 +104,23 @@ def ledger_view(session: Session, *, reader: Principal, since: datetime, until: 
     )
 
 
-def unit_account(session: Session, *, unit_id: int, reader: Principal) -> UnitAccount:
+def unit_account(
+    session: Session, *, unit_id: int, reader: Principal, page: int = 1, page_size: int = 100
+) -> UnitAccount:
     """Give a unit's account at the center. Raises Refusal NOT_FOUND, also for the units of other sub-centers."""
     unit = session.get(Unit, unit_id)
     if unit is None or not (reader.sees_everything or unit.sub_center_id in reader.sub_center_ids):
         raise Refusal(Code.NOT_FOUND)
     book = Book(BookRole.UNIT_PAYABLE, unit.id).id
     touching = or_(Transfer.debit_account_id == book, Transfer.credit_account_id == book)
+    moved = touching & (Transfer.flags.bitwise_and(PENDING | VOID) == 0)
+    # One more than a page says whether another follows; counting them all would grow with the years.
+    found = find(session, moved, newest_first=True, limit=page_size + 1, skip=(page - 1) * page_size)
     return UnitAccount(
         unit=unit,
         owed_fen=_owed(session, [unit.id])[unit.id],
-        postings=tuple(find(session, touching & (Transfer.flags.bitwise_and(PENDING | VOID) == 0), newest_first=True)),
+        postings=tuple(found[:page_size]),
+        has_more=len(found) > page_size,
     )
 
 

@@ -63,8 +63,15 @@ def postings_of(session: Session, *, holds: Sequence[UUID], journals: Iterable[U
     return find(session, or_(of_holds, Transfer.journal_id.in_({*found, *journals})))
 
 
-def find(session: Session, criterion: ColumnElement[bool], *, newest_first: bool = False) -> list[Posting]:
-    """Give up to 500 transfers that meet a criterion, with both accounts and their journal."""
+def find(
+    session: Session,
+    criterion: ColumnElement[bool],
+    *,
+    newest_first: bool = False,
+    limit: int = POSTINGS_MAX,
+    skip: int = 0,
+) -> list[Posting]:
+    """Give up to `limit` (at most 500) transfers that meet a criterion, with both accounts and their journal."""
     order = Transfer.timestamp.desc() if newest_first else Transfer.timestamp.asc()
     rows = session.execute(
         select(Transfer, Journal, _debited, _credited)
@@ -73,7 +80,8 @@ def find(session: Session, criterion: ColumnElement[bool], *, newest_first: bool
         .join(_credited, _credited.id == Transfer.credit_account_id)
         .where(criterion)
         .order_by(order, Transfer.id)
-        .limit(POSTINGS_MAX)
+        .limit(min(limit, POSTINGS_MAX))
+        .offset(skip)
     )
     return [_posting(*row) for row in rows]
 

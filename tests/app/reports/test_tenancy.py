@@ -9,9 +9,11 @@ from app import clock
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.people.principals import Principal
+from app.reconciliation.models import BoxVerdictKind
 from app.reports import service
 from tests.app import builders
 from tests.app.reconciliation.world import World
+from tests.telemetry.wire import RUN_W, STANDBY_W
 
 
 @pytest.fixture
@@ -106,3 +108,24 @@ def test_the_exceptions_are_the_charges_that_the_box_does_not_confirm(world: Wor
         (line,) = found.lines
         assert line.charge.id != charge
         assert service.exceptions(session, reader=manager, verdict=line.verdict.verdict).total == 1
+
+
+@pytest.mark.usefixtures("charge")
+def test_a_run_that_nobody_paid_for_is_told_to_who_looks_after_it(world: World, stranger: Principal) -> None:
+    world.play((20, RUN_W), (40, STANDBY_W))
+    world.reconcile(minutes=190)
+    manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
+    with world.database.reader() as session:
+        (line,) = service.unpaid_use(session, reader=manager).runs
+        assert (line.run.instrument_id, line.unpaid_s, line.session_id) == (world.instrument_id, 20 * 60, None)
+        assert service.unpaid_use(session, reader=manager, page_size=1).has_more is False
+        assert service.unpaid_use(session, reader=stranger).total == 0
+
+
+def test_a_run_that_began_before_its_card_names_the_charge_beside_it(world: World) -> None:
+    late = world.charge(40, 72, duration_s=32 * 60)
+    world.reconcile(minutes=130)
+    manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
+    with world.database.reader() as session:
+        (line,) = service.unpaid_use(session, reader=manager).runs
+    assert (line.run.verdict, line.unpaid_s, line.session_id) == (BoxVerdictKind.UNPAID_HEAD, 30 * 60, late)
