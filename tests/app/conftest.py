@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app, web
+from app.db import Database
 from app.settings import Settings
 
 NO_DATABASE_URL = "postgresql://nobody@127.0.0.1:9/none"
@@ -51,8 +52,24 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     return settings_for(database_url=database_url, var_dir=tmp_path)
 
 
+@pytest.fixture(scope="session")
+def equipped_app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """One application for the whole run, because building it costs more than most tests."""
+    return create_app(settings_for(database_url=NO_DATABASE_URL, var_dir=tmp_path_factory.mktemp("var")))
+
+
 @pytest.fixture
-def app_(settings: Settings) -> Iterator[Flask]:
+def app_(equipped_app: Flask, settings: Settings) -> Iterator[Flask]:
+    """The application with a database and the settings of this test."""
+    database = Database(settings.database_url)
+    web.equip(equipped_app, database=database, settings=settings)
+    yield equipped_app
+    database.close()
+
+
+@pytest.fixture
+def own_app(settings: Settings) -> Iterator[Flask]:
+    """An application of this test alone, for tests that add doors to it."""
     flask = create_app(settings)
     yield flask
     with flask.app_context():

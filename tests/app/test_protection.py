@@ -82,21 +82,21 @@ def test_programs_need_no_form_token(lone_client: FlaskClient) -> None:
 
 
 @pytest.fixture
-def page_client(app_: Flask, database: Database) -> FlaskClient:
+def page_client(own_app: Flask, database: Database) -> FlaskClient:
     """A client of an application with a page for administrators and a way to log in by cookie."""
     with database.transaction() as writing:
         builders.person(writing, username="admin", role=Role.ADMIN)
         builders.person(writing, username="holder", role=Role.CARDHOLDER)
 
     def log_in(username: str) -> str:
-        token = builders.bearer(app_.test_client(), username)["Authorization"].removeprefix("Bearer ")
+        token = builders.bearer(own_app.test_client(), username)["Authorization"].removeprefix("Bearer ")
         session["planted"] = "by a stranger"
         security.remember(token)
         return ",".join(sorted(session))
 
-    app_.add_url_rule("/test/log-in/<username>", "log_in_by_cookie", log_in)
-    app_.add_url_rule("/test/admin", "admin", security.require(Role.ADMIN)(lambda: security.principal().username))
-    return app_.test_client()
+    own_app.add_url_rule("/test/log-in/<username>", "log_in_by_cookie", log_in)
+    own_app.add_url_rule("/test/admin", "admin", security.require(Role.ADMIN)(lambda: security.principal().username))
+    return own_app.test_client()
 
 
 def test_a_page_for_administrators_asks_strangers_to_log_in_and_come_back(page_client: FlaskClient) -> None:
@@ -120,8 +120,8 @@ def test_the_cookie_opens_no_door_for_programs(page_client: FlaskClient) -> None
     assert page_client.get("/api/v1/me").status_code == 401
 
 
-def test_a_bearer_token_opens_no_page(page_client: FlaskClient, app_: Flask) -> None:
-    headers = builders.bearer(app_.test_client(), "admin")
+def test_a_bearer_token_opens_no_page(page_client: FlaskClient, own_app: Flask) -> None:
+    headers = builders.bearer(own_app.test_client(), "admin")
     assert page_client.get("/test/admin", headers=headers).status_code == 302
 
 

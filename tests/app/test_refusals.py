@@ -82,15 +82,15 @@ def test_a_mistake_of_ours_shows_a_reference_that_stands_in_the_log(
     assert any(entry["event"] == "unexpected_error" and "exc_info" in entry for entry in logged)
 
 
-def test_a_slow_database_is_a_reason_to_try_again(app_: Flask) -> None:
+def test_a_slow_database_is_a_reason_to_try_again(own_app: Flask) -> None:
     def slow() -> str:
         with web.database().reader() as session:
             session.execute(text("SET LOCAL statement_timeout = 20"))
             session.execute(text("SELECT pg_sleep(5)"))
         return "done"
 
-    app_.add_url_rule("/api/v1/test/slow", "slow", slow)
-    answer = app_.test_client().get("/api/v1/test/slow")
+    own_app.add_url_rule("/api/v1/test/slow", "slow", slow)
+    answer = own_app.test_client().get("/api/v1/test/slow")
     assert (answer.status_code, answer.get_json()["code"], answer.get_json()["retry"]) == (503, "TRY_AGAIN", True)
     assert answer.headers["Retry-After"] == "2"
     assert "pg_sleep" not in answer.get_data(as_text=True)

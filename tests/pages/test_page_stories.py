@@ -15,7 +15,7 @@ from app.topups.models import TopUp, TopUpStatus
 from tests.app import builders
 from tests.app.reconciliation.world import World
 from tests.pages.conftest import Visitor
-from tests.telemetry.wire import at
+from tests.telemetry.wire import RUN_W, STANDBY_W, at
 
 Enter = Callable[..., Visitor]
 pytestmark = pytest.mark.timeout(180)
@@ -51,7 +51,8 @@ def test_a_cardholder_checks_a_charge_and_stops_a_lost_card_in_two_taps(world: W
 def test_a_manager_follows_the_money_down_to_the_evidence(world: World, enter: Enter) -> None:
     world.charge(8, 72, duration_s=64 * 60)
     world.charge(80, 95, duration_s=15 * 60)  # nothing ran then
-    world.reconcile(minutes=130)
+    world.play((20, RUN_W), (40, STANDBY_W))  # and this run was nobody's
+    world.reconcile(minutes=190)
     world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
     manager = enter()
     page = manager.log_in("manager")
@@ -61,6 +62,9 @@ def test_a_manager_follows_the_money_down_to_the_evidence(world: World, enter: E
     manager.check()
     assert page.get_by_role("link", name="Evidence").count() == 2
     manager.visit("/exceptions")
+    unpaid = page.locator("#unpaid + .card tbody tr")
+    assert "Nobody paid" in unpaid.inner_text()
+    assert "20 min" in unpaid.inner_text()
     page.locator("td a").first.click()
     manager.check()
     assert page.locator(".page-top .mark.bad").count() == 1
@@ -70,6 +74,8 @@ def test_a_manager_follows_the_money_down_to_the_evidence(world: World, enter: E
     assert "Verified by hand by manager" in page.inner_text("main")
     manager.visit("/exceptions")
     assert "No exceptions." in page.inner_text("main")
+    page.goto(f"{manager.base}/ledger-view/instruments/{world.instrument_id}")
+    assert page.get_by_text("Verified by hand").count() == 1
 
 
 def test_the_wall_shows_a_card_as_soon_as_it_is_on(world: World, enter: Enter) -> None:
