@@ -17,6 +17,8 @@ STOP_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 POLL_S = 0.1
+EXIT_CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h: a person must put something right before starting again can help."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +32,12 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
     ready_timeout_s: float = 60.0
+    gives_up_on: frozenset[int] = frozenset({EXIT_CONFIGURATION})
+    """The exit statuses after which it is not started again."""
 
 
 class StartError(Exception):
-    """A child did not become ready; the message says where its own words are."""
+    """A child did not become ready, or gave up; the message says where its own words are."""
 
 
 class _Child:
@@ -42,6 +46,7 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at_s = 0.0
         self.deaths = 0
+        self.gave_up = False
 
     def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -61,7 +66,7 @@ class Supervisor:
         self._stop_leftovers()
 
     def start(self, program: Program) -> None:
-        """Start a child and wait until it is ready. Raises StartError if that takes too long."""
+        """Start a child and wait until it is ready. Raises StartError if it gives up or takes too long."""
         child = _Child(program)
         with self._lock:
             self._children[program.name] = child
@@ -70,7 +75,7 @@ class Supervisor:
             self._watcher.start()
         deadline = time.monotonic() + program.ready_timeout_s
         while not program.is_ready():
-            if time.monotonic() > deadline or self._stopping.is_set():
+            if time.monotonic() > deadline or child.gave_up or self._stopping.is_set():
                 raise StartError(f"{program.name} did not start; see {self._log_path(program)}")
             time.sleep(POLL_S)
 
@@ -97,17 +102,23 @@ class Supervisor:
         while not self._stopping.wait(POLL_S):
             with self._lock:
                 for child in self._children.values():
-                    if not child.is_alive() and not self._stopping.is_set():
+                    if not child.is_alive() and not child.gave_up and not self._stopping.is_set():
                         self._restart_when_due(child)
 
     def _restart_when_due(self, child: _Child) -> None:
+        status = child.process.returncode if child.process is not None else None
+        if status in child.program.gives_up_on:
+            child.gave_up = True
+            log.error(
+                "child_gave_up", name=child.program.name, exit_status=status, words=str(self._log_path(child.program))
+            )
+            return
         lived_s = time.monotonic() - child.started_at_s
         if lived_s > STEADY_AFTER_S:
             child.deaths = 0
         if lived_s < RESTART_PAUSE_S[min(child.deaths, len(RESTART_PAUSE_S) - 1)]:
             return
         child.deaths += 1
-        status = child.process.returncode if child.process is not None else None
         log.warning("child_restarted", name=child.program.name, exit_status=status, deaths=child.deaths)
         self._spawn(child)
 

@@ -63,6 +63,7 @@ class Demonstration:
                 *(("--enrol-code", code) if code else ()),
             ],
             port=int(terminal["kiosk"].rsplit(":", 1)[1]),
+            ends_by_itself=True,
         )
 
     def start_visitors(self) -> None:

@@ -20,7 +20,7 @@ import migrations
 from app import clock, settings
 from app.db import Database
 from app.embedded import EmbeddedPostgres
-from app.supervisor import Program, Supervisor
+from app.supervisor import EXIT_CONFIGURATION, Program, Supervisor
 from telemetry import broker
 
 HOST = "127.0.0.1"
@@ -112,14 +112,31 @@ class Site:
         self.start("worker", ["-m", "app.cli", "worker"])
         self.start("ingest", ["-m", "app.cli", "ingest"])
 
-    def start(self, name: str, arguments: list[str], *, port: int | None = None, url: str | None = None) -> None:
-        """Start one child of the site; it is ready when its port takes connections or its page answers 200."""
+    def start(
+        self,
+        name: str,
+        arguments: list[str],
+        *,
+        port: int | None = None,
+        url: str | None = None,
+        ends_by_itself: bool = False,
+    ) -> None:
+        """Start one child of the site; it is ready when its port takes connections or its page answers 200.
+
+        One that may end by itself is not started again when it has said that all is well.
+        """
 
         def is_ready() -> bool:
             return (port is None or _listens(port)) and (url is None or _answers(url))
 
         self.supervisor.start(
-            Program(name=name, arguments=[sys.executable, *arguments], environment=self.environment, is_ready=is_ready)
+            Program(
+                name=name,
+                arguments=[sys.executable, *arguments],
+                environment=self.environment,
+                is_ready=is_ready,
+                gives_up_on=frozenset({EXIT_CONFIGURATION, *([0] if ends_by_itself else [])}),
+            )
         )
 
     def kill_postgres(self) -> None:
