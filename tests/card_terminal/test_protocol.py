@@ -1,7 +1,9 @@
 """Any JSON is a message or a clear refusal; what one end writes the other reads; nothing signed can be bent."""
 
+import base64
 import contextlib
 import json
+import string
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, get_args
@@ -10,7 +12,7 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from card_terminal import protocol
@@ -41,6 +43,8 @@ from card_terminal.protocol.shapes import to_dict
 from tests.card_terminal.test_card_crypto import VECTORS
 
 KEY = Ed25519PrivateKey.generate()
+NOT_CANONICAL = "no compact JWS in canonical base64url"
+BASE64URL = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 SESSION = UUID("01a0c450-6c00-79fd-8b5a-1a84bc47b428")
 EVENT = Event(seq=7, prev="ab" * 32, boot=2, mono_ms=5, wall_ms=6, body=Meter(session_id=SESSION, elapsed_ms=60_000))
 BODIES: list[QueryBody] = [
@@ -104,6 +108,42 @@ def test_one_signed_message_has_one_spelling(tail: str) -> None:
     message = protocol.sign_event(EVENT, key=KEY, device_id="terminal-1")
     with pytest.raises(SignatureError):
         protocol.read_event(message + tail, key=KEY.public_key())
+
+
+@given(st.integers(0, 2), st.integers(1, 15), st.integers(0, 200))
+def test_spare_bits_make_no_second_spelling(segment: int, bits: int, length: int) -> None:
+    payload = {"text": "x" * length}
+    message = protocol.sign(payload, key=KEY, key_id="terminal-1" + "x" * (length % 3), message_type=MessageType.EVENT)
+    other = with_spare_bits(message, segment=segment, bits=bits)
+    assume(other != message)
+    assert base64url(other.split(".")[segment]) == base64url(message.split(".")[segment])
+
+    assert protocol.verify(message, key=KEY.public_key(), message_type=MessageType.EVENT) == payload
+    for read in (protocol.read_header, verified):
+        with pytest.raises(SignatureError) as refused:
+            read(other)
+        # By its form alone, whatever the library below would say of it.
+        assert (refused.value.code, refused.value.detail) == (RefusalCode.SIG_INVALID, NOT_CANONICAL)
+
+
+def with_spare_bits(message: str, *, segment: int, bits: int) -> str:
+    """Spell one segment in another way; what it decodes to is the same, and it is signed as it is then spelled."""
+    segments = message.split(".")
+    text = segments[segment]
+    spare = {2: 0b1111, 3: 0b11}.get(len(text) % 4, 0)
+    segments[segment] = text[:-1] + BASE64URL[BASE64URL.index(text[-1]) ^ (bits & spare)]
+    if segment < 2:
+        signature = KEY.sign(".".join(segments[:2]).encode())
+        segments[2] = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
+    return ".".join(segments)
+
+
+def base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def verified(message: str) -> dict[str, Any]:
+    return protocol.verify(message, key=KEY.public_key(), message_type=MessageType.EVENT)
 
 
 def test_another_key_or_no_algorithm_is_refused() -> None:
