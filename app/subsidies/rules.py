@@ -16,6 +16,8 @@ DEPTH_MAX = 8
 # Control characters, and halves of characters that are none.
 UNSTORABLE = frozenset({"Cc", "Cs"})
 CODE = re.compile(r"[A-Z0-9-]{2,32}")
+# No exponent: 1e-999999999 is a short text and an endless number.
+RATE = re.compile(r"[0-9]{1,9}([./][0-9]{1,9})?")
 
 
 class Kind(StrEnum):
@@ -198,8 +200,9 @@ def _parse_tier(data: Any, *, where: str) -> Tier:
     fields = _object(data, allowed={"when", "rate", "title_zh", "title_en"}, where=where)
     try:
         # A rate is a string on purpose: 0.1 as a JSON number is already not a tenth.
-        rate = Fraction(fields["rate"]) if isinstance(fields.get("rate"), str) else None
-    except (ValueError, ZeroDivisionError):
+        text = fields.get("rate")
+        rate = Fraction(text) if isinstance(text, str) and RATE.fullmatch(text) else None
+    except ZeroDivisionError:
         rate = None
     if rate is None or not 0 < rate <= 1:
         raise RuleInvalid(f"{where}.rate: a string above 0 and up to 1, like 0.30 or 1/3")

@@ -286,7 +286,7 @@ def _save(session: Session, top_up: TopUp, *, maker: Principal, at: datetime) ->
         match violated(error):
             case "uq_top_up_bank_reference":
                 raise Refusal(Code.BANK_REFERENCE_USED) from error
-            case "pk_top_up":
+            case "pk_top_up" | "uq_top_up_number":
                 raise Refusal(Code.REQUEST_ID_USED) from error
         raise
     _audit(session, top_up, actor=maker.username, action="top_up.begin", at=at, detail={})

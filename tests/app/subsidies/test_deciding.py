@@ -142,6 +142,7 @@ def test_pro_rata_spends_the_budget_to_the_fen_and_no_more_than_wanted(
         ({"surprise": 1}, "surprise"),
         ({"tiers": [{"when": [], "rate": 0.1, "title_zh": "一", "title_en": "a"}]}, "tiers[0].rate"),
         ({"tiers": [{"when": [], "rate": "1/0", "title_zh": "一", "title_en": "a"}]}, "tiers[0].rate"),
+        ({"tiers": [{"when": [], "rate": "1e-99999999", "title_zh": "一", "title_en": "a"}]}, "tiers[0].rate"),
         ({"tiers": [], "steps": []}, "tiers"),
         ({"eligible": [{"fact": "x"}]}, "eligible[0]"),
         ({"eligible": [{"fact": "x", "in": [1.5]}]}, "eligible[0]"),

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -132,6 +132,14 @@ def test_the_same_wish_again_is_the_same_top_up(counter: Counter) -> None:
     assert refused.value.code is Code.REQUEST_ID_USED
     with counter.database.reader() as session:
         assert len(session.scalars(select(AuditEntry).where(AuditEntry.action == "top_up.begin")).all()) == 1
+
+
+def test_two_ids_that_would_read_the_same_aloud_are_one_too_many(counter: Counter) -> None:
+    top_up_id = uuid4()
+    counter.begin(id=top_up_id, amount_fen=100_00)
+    with pytest.raises(Refusal) as refused:
+        counter.begin(id=UUID(int=top_up_id.int ^ 1 << 127), amount_fen=100_00)
+    assert refused.value.code is Code.REQUEST_ID_USED
 
 
 def test_the_same_decision_again_is_the_same_answer(counter: Counter) -> None:
