@@ -105,6 +105,23 @@ class Database:
         self.engine.dispose()
 
 
+def apart(session: Session, work: Callable[[], T], **item: Any) -> T | None:
+    """Do one item of a job apart from the others: one that fails is taken back and logged, and gives None.
+
+    Raises the database's error for trouble that no item is to blame for: then the whole job is done again.
+    """
+    try:
+        with session.begin_nested():
+            return work()
+    except sqlalchemy.exc.DBAPIError as error:
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING_SQLSTATES:
+            raise
+        log.exception("item_failed", **item)
+    except Exception:
+        log.exception("item_failed", **item)
+    return None
+
+
 def violated(error: sqlalchemy.exc.IntegrityError) -> str | None:
     """Give the name of the constraint behind an IntegrityError: "it is a duplicate" is a guess without it."""
     diagnostics = getattr(error.orig, "diag", None)

@@ -23,6 +23,7 @@ class LineKind(StrEnum):
     COMPONENTS = "components"
     CAP = "cap"
     BOOKING = "booking"
+    WAIVED = "waived"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,20 @@ class Charge:
     def amount_fen(self) -> int:
         """The sum to pay."""
         return sum(line.amount_fen for line in self.lines)
+
+    def up_to(self, paid_fen: int) -> "Charge":
+        """Give this charge with what was not taken of it as its last line: the lines add up to what was paid."""
+        if self.amount_fen <= paid_fen:
+            return self
+        waived = ChargeLine(
+            kind=LineKind.WAIVED,
+            zh="超出预扣部分不收取",
+            en="Beyond what was held: not charged",
+            quantity=1,
+            unit_price_fen=self.amount_fen - paid_fen,
+            amount_fen=paid_fen - self.amount_fen,
+        )
+        return Charge(lines=(*self.lines, waived))
 
     def as_json(self) -> list[dict[str, Any]]:
         """Give the lines as they are kept with a session."""

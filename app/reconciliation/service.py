@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from app.db import apart
 from app.errors import Code, Refusal
 from app.people import service as people
 from app.people.principals import Principal
@@ -121,14 +123,18 @@ class _Decided:
 
 
 def _work_off(session: Session, stretches: Iterable[DueStretch], *, instrument_id: int, at: datetime) -> int:
-    decided = _Decided(hull=Span(0, 0), ready_at=None, written=0)
+    decided: _Decided | None = None
     written = 0
     for stretch in stretches:
         span = Span(evidence.to_s(stretch.from_at), evidence.to_s(stretch.until_at))
-        if not (decided.hull.start_s <= span.start_s and span.end_s <= decided.hull.end_s):
-            decided = _decide(session, instrument_id=instrument_id, stretch=span, at=at)
-            written += decided.written
-        if decided.ready_at is None:
+        if decided is None or not (decided.hull.start_s <= span.start_s and span.end_s <= decided.hull.end_s):
+            work = partial(_decide, session, instrument_id=instrument_id, stretch=span, at=at)
+            decided = apart(session, work, stretch=stretch.key)
+            written += 0 if decided is None else decided.written
+        if decided is None:
+            # What cannot be decided is tried less and less often, and keeps no other stretch waiting.
+            due.postpone(stretch, ready_at=at, at=at)
+        elif decided.ready_at is None:
             due.finish(session, stretch)
         else:
             due.postpone(stretch, ready_at=decided.ready_at, at=at)

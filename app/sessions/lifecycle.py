@@ -96,7 +96,7 @@ def capture(session: Session, row: CardSession, *, duration: timedelta, samples:
     row.duration_s = int(duration.total_seconds())
     row.ended_at = row.started_at + timedelta(seconds=row.duration_s)
     row.samples = samples
-    row.price_lines = charge.as_json()
+    row.price_lines = charge.up_to(captured.paid.amount_fen).as_json()
     row.amount_fen = captured.paid.amount_fen
     row.paid_principal_fen = captured.paid.principal_fen
     row.paid_subsidy_fen = captured.paid.subsidy_fen
@@ -150,7 +150,8 @@ def _ended(session: Session, row: CardSession, body: protocol.Ended, *, at: date
 
 def _plausible(row: CardSession, reported: timedelta, *, at: datetime) -> timedelta:
     """Bound a reported duration by the time that passed since the hold, and put the start where both fit."""
-    passed = at - row.authorized_at
+    # Not below zero, also when this server's clock is behind the one that held the money.
+    passed = max(timedelta(0), at - row.authorized_at)
     if reported > passed + DURATION_TOLERANCE:
         flag(row, Flag.IMPLAUSIBLE_DURATION)
         reported = passed

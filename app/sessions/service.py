@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from app import errors
 from app.cards import proof
 from app.cards.models import Card, CardClass
+from app.db import apart
 from app.devices.models import Terminal
 from app.instruments.models import Instrument, InstrumentGroup, Unit
 from app.people import service as people
@@ -30,8 +31,6 @@ FORGOTTEN_AFTER = timedelta(hours=2)
 MINUTES_MAX = 7 * 24 * 60
 # Captures in one transaction: each locks a customer's and a unit's account until the commit.
 ENDS_AT_ONCE = 20
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +113,7 @@ def authorize(
 def extend(
     session: Session, *, terminal: Terminal, asked: protocol.SessionExtend, settings: Settings, at: datetime
 ) -> Held | RefusalCode:
-    """Make the hold cover the minutes asked for in total, or as many of them as the purses pay.
+    """Make the hold cover the minutes asked for in total, or as many of them as the purses and a missing PIN allow.
 
     Raises ProtocolError: SESSION_UNKNOWN, SESSION_REVERSED, and why the card may not go on.
     """
@@ -132,11 +131,12 @@ def extend(
     _check_card(row.card, settings=settings, at=at)
     purses = money.lock_purses(session, row.account_id)
     held_since = row.started_at or row.authorized_at
-    minutes = terms.minutes_payable(
-        row.held_fen + sum(purses.values()), at_most=asked.minutes_total, at_least=row.minutes + 1, at=held_since
-    )
+    has_fen = row.held_fen + sum(purses.values())
+    # What begins small must not grow past the limit bit by bit.
+    may_fen = has_fen if row.pin_verified else min(has_fen, HOLD_WITHOUT_PIN_FEN_MAX)
+    minutes = terms.minutes_payable(may_fen, at_most=asked.minutes_total, at_least=row.minutes + 1, at=held_since)
     if minutes is None:
-        return RefusalCode.INSUFFICIENT_FUNDS
+        return RefusalCode.INSUFFICIENT_FUNDS if may_fen == has_fen else RefusalCode.PIN_WRONG
     extra_fen = max(0, terms.hold_fen(minutes=minutes, at=held_since) - row.held_fen)
     unit_id = row.instrument.group.unit_id
     holds = money.hold(session, row, amount_fen=extra_fen, purses=purses, unit_id=unit_id, at=at)
@@ -182,10 +182,15 @@ def end_forgotten(session: Session, *, at: datetime, limit: int) -> int:
         .where(CardSession.status.in_(OPEN_STATUSES), CardSession.latest_end_at <= at)
         .where((CardSession.status != SessionStatus.STALE) | (CardSession.latest_end_at <= at - FORGOTTEN_AFTER))
         .order_by(CardSession.latest_end_at)
-        .limit(min(limit, ENDS_AT_ONCE))
-        .with_for_update(skip_locked=True, key_share=True)
+        .limit(limit)
     ).all()
-    return sum(_end_one(session, session_id, at=at) for session_id in due)
+    moved = 0
+    for session_id in due:
+        if moved == ENDS_AT_ONCE:
+            break
+        # One session that cannot be ended must not keep the others open.
+        moved += apart(session, partial(_end_overdue, session, session_id, at=at), session_id=str(session_id)) or 0
+    return moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,16 +251,6 @@ def close_forgotten(session: Session, *, session_id: UUID, closer: Principal, at
         at=at,
     )
     return row
-
-
-def _end_one(session: Session, session_id: UUID, *, at: datetime) -> int:
-    try:
-        with session.begin_nested():
-            return _end_overdue(session, session_id, at=at)
-    except money.LedgerRefusal as error:
-        # One session that cannot be ended must not keep the others open.
-        log.warning("session_not_ended", session_id=str(session_id), detail=str(error))
-        return 0
 
 
 def _end_overdue(session: Session, session_id: UUID, *, at: datetime) -> int:

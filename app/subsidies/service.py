@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+from app.db import apart
 from app.errors import Code, Refusal
 from app.people.principals import Principal
 from app.reconciliation.models import UsageRecord
@@ -58,14 +60,15 @@ def pay_due(session: Session, *, at: datetime, limit: int) -> int:
     if len(locked) < len(known):
         return 0
     # First what comes back: it may be just what the next claim needs of its cap or its fund.
-    fallen = _fallen(session, limit=limit)
-    for decision in fallen:
-        _claw_back(session, decision, at=at)
-    undecided = _undecided(session, limit=limit)
-    for record, rule_set in undecided:
-        _decide(session, record, rule_set=rule_set, at=at)
-    session.flush()
-    return len(fallen) + len(undecided)
+    touched = [
+        apart(session, partial(_claw_back, session, decision, at=at), fallen=decision.usage_record_id)
+        for decision in _fallen(session, limit=limit)
+    ]
+    touched += [
+        apart(session, partial(_decide, session, record, rule_set=rule_set, at=at), undecided=record.id)
+        for record, rule_set in _undecided(session, limit=limit)
+    ]
+    return sum(decision is not None for decision in touched)
 
 
 def rerun(session: Session, *, decision_id: int, reader: Principal) -> Rerun:
@@ -147,7 +150,7 @@ def _undecided(session: Session, *, limit: int) -> list[tuple[UsageRecord, RuleS
     return [(record, rule_set) for record, rule_set in rows]
 
 
-def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: datetime) -> None:
+def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: datetime) -> Decision:
     rules = parse_rules(rule_set.body)
     claim = facts.claim_of(session, record)
     left_fen = funds.lock_left_fen(session, rule_set.fund, year=claim.year)
@@ -169,28 +172,28 @@ def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: dat
             account_id=record.account_id,
             amount_fen=decided.amount_fen,
         )
-    session.add(
-        Decision(
-            usage_record_id=record.id,
-            rule_set_id=rule_set.id,
-            account_id=record.account_id,
-            organisation_id=None if claim.organisation is None else claim.organisation.id,
-            project_id=None if claim.project is None else claim.project.id,
-            year=claim.year,
-            inputs=known.as_document(),
-            trace=deciding.trace_document(decided),
-            reason=decided.reason.value,
-            amount_fen=decided.amount_fen,
-            status=DecisionStatus.GRANTED if decided.amount_fen else DecisionStatus.ZERO,
-            journal_id=journal_id,
-            decided_at=at,
-        )
+    decision = Decision(
+        usage_record_id=record.id,
+        rule_set_id=rule_set.id,
+        account_id=record.account_id,
+        organisation_id=None if claim.organisation is None else claim.organisation.id,
+        project_id=None if claim.project is None else claim.project.id,
+        year=claim.year,
+        inputs=known.as_document(),
+        trace=deciding.trace_document(decided),
+        reason=decided.reason.value,
+        amount_fen=decided.amount_fen,
+        status=DecisionStatus.GRANTED if decided.amount_fen else DecisionStatus.ZERO,
+        journal_id=journal_id,
+        decided_at=at,
     )
+    session.add(decision)
     # The next claim's cap and budget count this one.
     session.flush()
+    return decision
 
 
-def _claw_back(session: Session, decision: Decision, *, at: datetime) -> None:
+def _claw_back(session: Session, decision: Decision, *, at: datetime) -> Decision:
     voucher = postings.Voucher(
         key=f"usage-record:{decision.usage_record_id}:claw-back",
         reference=f"usage-record:{decision.usage_record_id}",
@@ -208,3 +211,4 @@ def _claw_back(session: Session, decision: Decision, *, at: datetime) -> None:
     decision.status = DecisionStatus.CLAWED_BACK
     decision.clawed_back_at = at
     session.flush()
+    return decision

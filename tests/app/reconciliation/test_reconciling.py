@@ -13,7 +13,8 @@ from app.devices.models import BoxPlacement
 from app.errors import Refusal
 from app.instruments.models import CustomerClass
 from app.people.models import Role
-from app.reconciliation import service
+from app.reconciliation import matching, service
+from app.reconciliation.cases import Case, Outcome, Settings
 from app.reconciliation.models import Verdict
 from app.sessions.models import CardSession
 from tests.app import builders
@@ -221,6 +222,26 @@ def test_a_worker_killed_before_its_commit_leaves_nothing_and_the_next_one_does_
     assert (world.verdict(charge), world.due()) == ("none", 0)
     world.reconcile(minutes=120)
     assert world.verdict(charge) == "matched"
+
+
+def test_a_charge_that_cannot_be_decided_keeps_no_other_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, sound = world.charge(10, 70), world.charge(200, 260)
+    world.use(14, 66, until=120)
+    world.use(204, 256, until=320)
+    decide = matching.decide
+
+    def fail_on_the_broken_one(case: Case, *, settings: Settings) -> Outcome:
+        if str(broken) in {charge.id for charge in case.charges}:
+            raise AssertionError("charges and runs disagree about their overlap")
+        return decide(case, settings=settings)
+
+    monkeypatch.setattr(matching, "decide", fail_on_the_broken_one)
+    world.reconcile(minutes=320)
+
+    assert (world.verdict(broken), world.verdict(sound)) == ("none", "matched")
+    monkeypatch.undo()
+    world.reconcile(minutes=321)
+    assert world.verdict(broken) == "matched"
 
 
 @pytest.mark.parametrize(

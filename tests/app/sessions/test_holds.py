@@ -172,6 +172,29 @@ def test_an_extension_grants_what_the_card_can_pay_and_then_nothing(site: Site) 
     assert refused["code"] == "INSUFFICIENT_FUNDS"
 
 
+def test_without_its_pin_a_chip_never_holds_more_than_may_be_held_without_it(site: Site) -> None:
+    terminal, session_id = site.terminal(rules={"per_hour": {"price_fen": 600_00}}), uuid4()
+    card = site.card(principal_fen=5_000_00)
+    token = terminal.begin(card.show()).get_json()["token"]
+    terminal.authorize(token, session_id=session_id, minutes=60)
+
+    granted = terminal.ask(protocol.SessionExtend(session_id=session_id, minutes_total=120)).get_json()
+    refused = terminal.ask(protocol.SessionExtend(session_id=session_id, minutes_total=120)).get_json()
+
+    assert (granted["minutes_total"], granted["held_fen"]) == (100, 1_000_00)
+    assert refused["code"] == "PIN_WRONG"
+    assert site.balances(card).held_fen == 1_000_00
+
+
+def test_with_its_pin_a_session_is_extended_as_far_as_the_money_goes(site: Site) -> None:
+    terminal, session_id = site.terminal(rules={"per_hour": {"price_fen": 600_00}}), uuid4()
+    terminal.hold(site.card(principal_fen=5_000_00), minutes=60, session_id=session_id)
+
+    granted = terminal.ask(protocol.SessionExtend(session_id=session_id, minutes_total=120)).get_json()
+
+    assert (granted["minutes_total"], granted["held_fen"]) == (120, 1_200_00)
+
+
 def test_an_extension_of_another_terminals_session_is_refused(site: Site) -> None:
     here, there, card, session_id = site.terminal(), site.terminal(), site.card(), uuid4()
     here.hold(card, session_id=session_id)

@@ -12,7 +12,7 @@ from app import clock
 from app.books import Book, BookRole, TransferCode
 from app.db import Database
 from app.sessions import money, service
-from app.sessions.models import SessionStatus
+from app.sessions.models import CardSession, SessionStatus
 from app.settings import Settings
 from card_terminal import protocol
 from tests.app import taps
@@ -108,6 +108,17 @@ def test_more_time_than_passed_is_charged_as_what_passed_and_flagged(site: Site)
     assert row.ended_at <= clock.now()
 
 
+def test_a_server_whose_clock_went_back_still_takes_the_end_of_a_session(site: Site) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    taps.advance(timedelta(minutes=-10))
+
+    ended = terminal.end(session_id, minutes=1)
+
+    assert (ended["status"], ended["amount_fen"]) == ("accepted", 50)
+
+
 def test_a_session_told_hours_later_is_put_where_it_ran(site: Site) -> None:
     terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
     authorized = terminal.hold(card, minutes=120, session_id=session_id).get_json()["server_time"]
@@ -142,8 +153,10 @@ def test_samples_beyond_the_hold_are_charged_up_to_the_hold_and_flagged(site: Si
 
     ended = terminal.end(session_id, minutes=1, samples=3)
 
+    row = site.session(session_id)
     assert (held["held_fen"], ended["amount_fen"]) == (20_00, 20_00)
-    assert site.session(session_id).flags == ["over_hold"]
+    assert row.flags == ["over_hold"]
+    assert [(line["kind"], line["amount_fen"]) for line in row.price_lines] == [("samples", 60_00), ("waived", -40_00)]
 
 
 def test_service_fee_and_vat_are_taken_from_what_the_unit_earned(
@@ -276,3 +289,23 @@ def test_an_end_that_the_ledger_refuses_waits_for_a_person_and_changes_nothing(
     assert site.session(session_id).status is SessionStatus.ACTIVE
     assert site.balances(card).held_fen == 30_00
     assert terminal.report(protocol.ReaderUp())[0]["status"] == "accepted"
+
+
+def test_sessions_that_cannot_be_ended_keep_no_other_open(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "ENDS_AT_ONCE", 1)
+    broken = [uuid4(), uuid4()]
+    sound = uuid4()
+    for session_id in (*broken, sound):
+        terminal = site.terminal()
+        terminal.hold(site.card(), minutes=60, session_id=session_id)
+        terminal.report(protocol.Started(session_id=session_id))
+    _end_forgotten(site, after=timedelta(minutes=61))
+    _end_forgotten(site, after=timedelta(minutes=1))
+    _end_forgotten(site, after=timedelta(minutes=1))
+    for session_id in broken:
+        site.change(CardSession, session_id, tariff_snapshot={})
+
+    assert _end_forgotten(site, after=timedelta(hours=3)) == 1
+
+    assert site.session(sound).status is SessionStatus.AUTO_ENDED
+    assert [site.session(session_id).status for session_id in broken] == [SessionStatus.STALE] * 2

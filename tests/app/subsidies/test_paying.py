@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text, update
@@ -15,7 +17,7 @@ from app.errors import Code, Refusal
 from app.instruments.models import CollaborativeListing, CustomerClass
 from app.people.models import Organisation, Role
 from app.reconciliation.models import UsageRecord
-from app.subsidies import facts, service
+from app.subsidies import facts, postings, service
 from app.subsidies.models import Decision, DecisionStatus
 from tests.app import builders
 from tests.app.subsidies.paying import NOW, VALID_FROM, Till
@@ -163,6 +165,26 @@ def test_a_worker_killed_before_its_commit_pays_nothing_and_the_repeat_pays_once
     assert (till.subsidy_purse_fen(), till.decisions()) == (0, [])
     till.pay()
     assert till.subsidy_purse_fen() == 20_00
+
+
+def test_a_record_that_cannot_be_paid_keeps_no_other_waiting(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    till.use_verified(50_00)
+    till.use_verified(100_00)
+    grant = postings.grant
+
+    def refuse_the_broken_one(*args: Any, amount_fen: int, **values: Any) -> UUID:
+        if amount_fen == 10_00:
+            raise postings.PostingError("refused")
+        return grant(*args, amount_fen=amount_fen, **values)
+
+    monkeypatch.setattr(postings, "grant", refuse_the_broken_one)
+    assert till.pay() == 1
+    assert till.subsidy_purse_fen() == 20_00
+
+    monkeypatch.undo()
+    assert till.pay() == 1
+    assert [decision.amount_fen for decision in till.decisions()] == [20_00, 10_00]
+    assert till.subsidy_purse_fen() == 30_00
 
 
 def test_own_unit_related_parties_and_unlisted_instruments_get_a_decision_of_nothing(till: Till) -> None:
