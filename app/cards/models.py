@@ -107,6 +107,8 @@ class CardToken(Base):
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
     card_id: Mapped[int] = mapped_column(ForeignKey(Card.id))
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id))
+    by_chip: Mapped[bool]
+    """Whether the chip proved itself; a number that was typed, also a chip card's, still needs its PIN."""
     expires_at: Mapped[datetime] = mapped_column(Moment, index=True)
     used_at: Mapped[datetime | None] = mapped_column(Moment)
 

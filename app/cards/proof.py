@@ -49,7 +49,7 @@ def refusal_of(card: Card, *, today: date) -> RefusalCode | None:
     return None
 
 
-def make_token(session: Session, *, card: Card, terminal: Terminal, at: datetime) -> str:
+def make_token(session: Session, *, card: Card, by_chip: bool, terminal: Terminal, at: datetime) -> str:
     """Give the one-use proof of this tap, good for 60 s at this terminal."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
     session.add(
@@ -57,6 +57,7 @@ def make_token(session: Session, *, card: Card, terminal: Terminal, at: datetime
             token_hash=_token_hash(token),
             card_id=card.id,
             terminal_id=terminal.id,
+            by_chip=by_chip,
             expires_at=at + timedelta(milliseconds=protocol.TOKEN_LIFETIME_MS),
         )
     )

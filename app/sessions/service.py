@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from app import errors
 from app.cards import proof
-from app.cards.models import Card, CardClass
+from app.cards.models import Card
 from app.db import apart
 from app.devices.models import Terminal
 from app.instruments.models import Instrument, InstrumentGroup, Unit
@@ -75,11 +75,11 @@ def begin(
     terms = charging.terms_for(session, instrument=instrument, account=card.account, zone=settings.site_timezone, at=at)
     if terms is None and not own:
         raise ProtocolError(RefusalCode.NOT_QUALIFIED, "no tariff for this customer")
-    typed = card.card_class is CardClass.TYPED or isinstance(shown, protocol.TypedCard)
+    typed = isinstance(shown, protocol.TypedCard)
     available_fen = 0 if typed else max(0, money.available_fen(session, card.account_id))
     usual_fen = terms.hold_fen(minutes=instrument.typical_session_min, at=at) if terms else 0
     return Begun(
-        token=proof.make_token(session, card=card, terminal=terminal, at=at),
+        token=proof.make_token(session, card=card, by_chip=not typed, terminal=terminal, at=at),
         card=card,
         pin_required=typed or usual_fen > HOLD_WITHOUT_PIN_FEN_MAX,
         actions=(_action(here, own=own),),
@@ -103,7 +103,8 @@ def authorize(
     if session.get(SessionTombstone, asked.session_id) is not None:
         raise ProtocolError(RefusalCode.SESSION_REVERSED, "reversed before it was authorized")
     card, token = proof.redeem(session, token=asked.token, terminal=terminal, at=at)
-    decision = _decide(session, terminal, card, asked=asked, settings=settings, at=at)
+    refusal = _refusal_of_person(card, by_chip=token.by_chip, pin=asked.pin, settings=settings, at=at)
+    decision = refusal or _decide(session, terminal, card, asked=asked, settings=settings, at=at)
     if decision is not RefusalCode.PIN_WRONG:
         token.used_at = at
     session.flush()
@@ -284,9 +285,6 @@ def _decide(
     at: datetime,
 ) -> Held | RefusalCode:
     """Check in the order in which a person would be told, then hold the money."""
-    refusal = _refusal_of_person(card, pin=asked.pin, settings=settings, at=at)
-    if refusal is not None:
-        return refusal
     instrument = _instrument(session, terminal.instrument_id, lock=True)
     here, elsewhere = _open_sessions(session, instrument.id, card_id=card.id)
     if here is not None or elsewhere is not None:
@@ -297,9 +295,11 @@ def _decide(
     return _hold(session, terminal, card, instrument, asked=asked, terms=terms, at=at)
 
 
-def _refusal_of_person(card: Card, *, pin: str | None, settings: Settings, at: datetime) -> RefusalCode | None:
+def _refusal_of_person(
+    card: Card, *, by_chip: bool, pin: str | None, settings: Settings, at: datetime
+) -> RefusalCode | None:
     refusal = proof.refusal_of(card, today=at.astimezone(settings.site_timezone).date())
-    if refusal is None and (card.card_class is CardClass.TYPED or pin is not None):
+    if refusal is None and (not by_chip or pin is not None):
         return proof.check_pin(card, pin)
     return refusal
 

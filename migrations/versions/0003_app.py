@@ -846,6 +846,7 @@ def _tables() -> None:
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("card_id", sa.BigInteger(), nullable=False),
         sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("by_chip", sa.Boolean(), nullable=False),
         sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("used_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_card_token_card_id")),

@@ -69,6 +69,15 @@ def test_a_typed_number_proves_nothing_and_learns_nothing_before_the_pin(site: S
     assert begun.get("minutes_max") is None
 
 
+def test_the_number_printed_on_a_chip_card_holds_nothing_without_the_pin(site: Site) -> None:
+    terminal, card = site.terminal(), site.card(secure=True)
+    token = terminal.begin(protocol.TypedCard(number=card.number)).get_json()["token"]
+
+    without, with_pin = terminal.authorize(token), terminal.authorize(token, pin=PIN)
+
+    assert (without.get_json()["code"], with_pin.status_code) == ("PIN_WRONG", 200)
+
+
 def test_a_wrong_pin_keeps_the_token_and_five_of_them_lock_the_card(site: Site) -> None:
     terminal, card = site.terminal(), site.card(secure=False)
     token = terminal.begin(card.show()).get_json()["token"]
