@@ -128,7 +128,7 @@ def demo(var: Path, speed: float, port: int) -> None:
 
 @commands.command(name="try")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of sentences.")
-@click.option("--speed", type=float, default=60.0, show_default=True, help="How much faster than life.")
+@click.option("--speed", type=float, default=90.0, show_default=True, help="How much faster than life.")
 def try_(*, as_json: bool, speed: float) -> None:
     """Do the main job once, headless, on the embedded defaults; exit 0 only if all of it held."""
     from app.demo import story  # noqa: PLC0415 - production never loads the demonstration

@@ -26,20 +26,38 @@ def programme_of(box: Mapping[str, Any]) -> Programme:
     )
 
 
+def began(box: Mapping[str, Any], *, folder: Path) -> Path:
+    """Give the file that says when a box without a fixed beginning began."""
+    return folder / f"{box['code']}.began"
+
+
 def run(plan: Mapping[str, Any], *, anchor: clock.Anchor, stop: threading.Event) -> None:
     """Run all boxes of the plan until `stop` is set."""
     folder = Path(plan["boxes_folder"])
     folder.mkdir(parents=True, exist_ok=True)
     for trace in {box["trace"] for box in plan["boxes"]}:
         load(trace)  # once, before all boxes ask for it at the same moment
+    boxes = [_with_beginning(box, folder=folder) for box in plan["boxes"]]
     threads = [
         threading.Thread(target=_agent(box, folder=folder, speed=anchor.speed).run, args=(stop,), name=box["code"])
-        for box in plan["boxes"]
+        for box in boxes
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def _with_beginning(box: Mapping[str, Any], *, folder: Path) -> Mapping[str, Any]:
+    """A programme without a beginning begins when this process is ready for it, and after a restart it goes on."""
+    if box["starts_at"] is not None:
+        return box
+    file = began(box, folder=folder)
+    if not file.exists():
+        unfinished = file.with_suffix(".new")
+        unfinished.write_text(clock.now().isoformat(), encoding="ascii")
+        unfinished.rename(file)
+    return {**box, "starts_at": file.read_text(encoding="ascii")}
 
 
 def _agent(box: Mapping[str, Any], *, folder: Path, speed: float) -> BoxAgent:

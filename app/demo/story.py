@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ import requests
 import ledger
 from app import clock
 from app.db import Database
-from app.demo import seed
+from app.demo import boxes, seed
 from app.demo.client import TIMEOUT_S, Api, ApiError
 from app.demo.run import Demonstration
 from app.logs import configure as configure_logs
@@ -29,9 +29,9 @@ from app.supervisor import StartError
 CUSTOMER, CARD, MANAGER = "cardholder", "cardholder", "manager"
 INSTRUMENT = "CQ0002"
 TOP_UP_FEN = 300_00
-# A run of the projector trace of 8 min 46 s, played from five minutes before it.
+# A run of the projector trace of 8 min 46 s, played from four minutes before it.
 RUN = (1326667082, 1326667608)
-BEFORE_S, AFTER_S = 300, 7_200
+BEFORE_S, AFTER_S = 240, 7_200
 TAP_IN, TAP_OUT = timedelta(seconds=BEFORE_S - 120), timedelta(seconds=BEFORE_S + RUN[1] - RUN[0] + 90)
 SUBSIDY_PERCENT = 30
 PORT = 8200
@@ -151,10 +151,12 @@ class Story:
         """Let the collector box replay the trace, and put the terminal beside the instrument."""
         self._demonstration.start_terminal(self._terminal, self._database)
         self._box["slices"] = [[RUN[0] - BEFORE_S, RUN[1] + AFTER_S]]
-        self._played_since = clock.now()
-        self._box["starts_at"] = self._played_since.isoformat()
+        self._box["starts_at"] = None
         self._demonstration.keep_plan(boxes=[self._box])
         self._demonstration.start_boxes()
+        file = boxes.began(self._box, folder=Path(self._demonstration.plan["boxes_folder"]))
+        _wait(file.exists, bool)
+        self._played_since = datetime.fromisoformat(file.read_text(encoding="ascii"))
 
     def tap_in(self) -> str:
         """Hold the card to the reader: the price of the time asked for is held on the ledger."""
@@ -320,7 +322,7 @@ def _terminal(demonstration: Demonstration) -> dict[str, Any]:
     return next(terminal for terminal in terminals if terminal["instrument"] == INSTRUMENT)
 
 
-def _sleep_until(moment: Any) -> None:
+def _sleep_until(moment: datetime) -> None:
     while clock.now() < moment:
         time.sleep(POLL_S)
 
