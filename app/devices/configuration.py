@@ -39,10 +39,10 @@ def current(session: Session, *, terminal: Terminal, zone: ZoneInfo, at: datetim
 
 
 def price_words(
-    rules: dict[str, Any], *, customer_class: CustomerClass, zone: ZoneInfo, at: datetime
+    tariff: dict[str, Any], *, customer_class: CustomerClass, zone: ZoneInfo, at: datetime
 ) -> protocol.Words:
-    """Say what one hour from now costs: short enough for a terminal, and true for every rule."""
-    parsed = pricing.parse_rules(rules)
+    """Say what one hour from now costs by a tariff's snapshot: short enough for a terminal, true for every rule."""
+    parsed = pricing.parse_rules(tariff["rules"])
     charge = pricing.price(
         parsed,
         started_at=at,
@@ -50,6 +50,7 @@ def price_words(
         site_timezone=zone,
         customer_class=customer_class,
         samples=1,
+        changes=pricing.parse_changes(tariff["changes"]),
     )
     sample_zh, sample_en = ("、1 样品", ", 1 sample") if parsed.per_sample else ("", "")
     amount = yuan(charge.amount_fen)
@@ -64,6 +65,6 @@ def _content(session: Session, terminal: Terminal, *, zone: ZoneInfo, at: dateti
         version=0,
         instrument=protocol.Words(zh=instrument.name_zh, en=instrument.name_en),
         unit=protocol.Words(zh=unit.name_zh, en=unit.name_en),
-        price=price_words(tariff["rules"], customer_class=SHOWN_CLASS, zone=zone, at=at) if tariff else NO_PRICE,
+        price=price_words(tariff, customer_class=SHOWN_CLASS, zone=zone, at=at) if tariff else NO_PRICE,
         minutes_default=instrument.typical_session_min,
     )

@@ -4,18 +4,21 @@ Seconds are dropped from both ends, so two sessions that meet within a minute ne
 least one minute. A longer session never costs less.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from app.instruments.charges import Charge, ChargeLine, Factor, LineKind, charge_line, factor_of
 from app.instruments.models import CustomerClass
 from app.instruments.price_rules import BookingFee, PriceRules, RulesError, parse_rules
-from app.instruments.time_prices import MINUTE, time_lines
+from app.instruments.tariff_changes import Change, parse_changes, parts_of, time_by_part
+from app.instruments.time_prices import MINUTE
 from app.money import round_half_up, yuan
 
 __all__ = [
+    "Change",
     "Charge",
     "ChargeLine",
     "LineKind",
@@ -25,6 +28,7 @@ __all__ = [
     "hold_for",
     "late_cancel_fee",
     "no_show_fee",
+    "parse_changes",
     "parse_rules",
     "price",
 ]
@@ -44,24 +48,36 @@ def price(
     components: int = 0,
     urgent: bool = False,
     options: Collection[str] = (),
+    changes: Sequence[Change] = (),
 ) -> Charge:
     """Give the charge of a session from `started_at` to `ended_at`; `components` are counted per sample.
 
+    `changes` split its time. What is counted once a session goes by the rules with which it begins: start-up fee,
+    samples, components and free minutes. A cap limits all that is due so far, and takes nothing back.
     Raises ValueError if it ends before it starts, if a moment has no zone, a count is negative or an option unknown.
     """
     start, minutes = _whole_minutes(started_at, ended_at)
     if samples < 0 or components < 0:
         raise ValueError("samples and components are counted from 0")
-    factor = factor_of(rules, customer_class=customer_class, urgent=urgent, options=options)
-    billable_min = max(0, minutes - rules.free_warm_up_min - rules.free_cool_down_min)
-    billable_from = start + rules.free_warm_up_min * MINUTE
-    lines = (
-        *_start_up(rules, factor),
-        *time_lines(rules, factor, start=billable_from, billable_min=billable_min, site_timezone=site_timezone),
-        *_samples(rules, factor, samples=samples),
-        *_components(rules, factor, components=samples * components),
-    )
-    return _capped(rules, lines)
+    factor = partial(factor_of, customer_class=customer_class, urgent=urgent, options=options)
+    parts = parts_of(rules, changes, start=start)
+    first = parts[0].rules
+    billable_from = start + first.free_warm_up_min * MINUTE
+    billable_to = max(billable_from, start + (minutes - first.free_cool_down_min) * MINUTE)
+    charge = Charge(lines=())
+    for part, time in time_by_part(
+        parts, factor, billable_from=billable_from, billable_to=billable_to, site_timezone=site_timezone
+    ):
+        lines = time
+        if part is parts[0]:
+            lines = (
+                *_start_up(first, factor(first)),
+                *time,
+                *_samples(first, factor(first), samples=samples),
+                *_components(first, factor(first), components=samples * components),
+            )
+        charge = _with(charge, lines, cap_fen=part.rules.cap_fen)
+    return charge
 
 
 def hold_for(
@@ -73,6 +89,7 @@ def hold_for(
     customer_class: CustomerClass | None = None,
     samples: int = 1,
     urgent: bool = False,
+    changes: Sequence[Change] = (),
 ) -> int:
     """Give in fen the most that a session of at most `minutes` can cost that begins within minutes of `starts_at`.
 
@@ -88,8 +105,9 @@ def hold_for(
             customer_class=customer_class,
             samples=max(1, samples),
             urgent=urgent,
+            changes=changes,
         ).amount_fen
-        for delay in range(HOLD_START_SLACK_MIN + 1 if rules.windows else 1)
+        for delay in range(HOLD_START_SLACK_MIN + 1 if rules.windows or changes else 1)
     )
 
 
@@ -102,6 +120,7 @@ def cost_steps(
     customer_class: CustomerClass | None = None,
     samples: int = 0,
     urgent: bool = False,
+    changes: Sequence[Change] = (),
 ) -> list[tuple[int, int]]:
     """Give (minute, cost in fen) wherever the cost rises: it holds from that minute to before the next.
 
@@ -118,6 +137,7 @@ def cost_steps(
             customer_class=customer_class,
             samples=samples,
             urgent=urgent,
+            changes=changes,
         ).amount_fen
         if not steps or cost_fen != steps[-1][1]:
             steps.append((minute, cost_fen))
@@ -213,19 +233,21 @@ def _components(rules: PriceRules, factor: Factor, *, components: int) -> Iterat
         )
 
 
-def _capped(rules: PriceRules, lines: tuple[ChargeLine, ...]) -> Charge:
-    over_fen = sum(line.amount_fen for line in lines) - (rules.cap_fen or 0)
-    if rules.cap_fen is None or over_fen <= 0:
-        return Charge(lines=lines)
+def _with(charge: Charge, lines: tuple[ChargeLine, ...], *, cap_fen: int | None) -> Charge:
+    """Add lines to what is due, and take off what goes over the cap: of these lines, never of what was due before."""
+    due_fen = charge.amount_fen
+    total = Charge(lines=(*charge.lines, *lines))
+    if cap_fen is None or total.amount_fen <= max(cap_fen, due_fen):
+        return total
     cap = ChargeLine(
         kind=LineKind.CAP,
-        zh=f"单次封顶 {yuan(rules.cap_fen)} 元",
-        en=f"At most {yuan(rules.cap_fen)} yuan a session",
+        zh=f"单次封顶 {yuan(cap_fen)} 元",
+        en=f"At most {yuan(cap_fen)} yuan a session",
         quantity=1,
-        unit_price_fen=rules.cap_fen,
-        amount_fen=-over_fen,
+        unit_price_fen=cap_fen,
+        amount_fen=max(cap_fen, due_fen) - total.amount_fen,
     )
-    return Charge(lines=(*lines, cap))
+    return Charge(lines=(*total.lines, cap))
 
 
 def _booking_fee(fee: BookingFee | None, booked: Charge, *, zh: str, en: str) -> Charge:

@@ -123,7 +123,15 @@ class NewTariffSchema(Strict):
         required=True,
         metadata={"description": "See the reference of price rules.", "example": RULES_EXAMPLE},
     )
-    split_at_change = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    split_at_change = fields.Boolean(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={
+            "description": "Whether a later tariff, announced before swipe-in, splits a session that runs into it.",
+            "example": False,
+        },
+    )
     source = Text(minimum=0, load_default="", metadata={"example": "Price list of 2026"})
 
 

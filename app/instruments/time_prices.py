@@ -1,6 +1,6 @@
 """What the time of a session costs: by days, by hours in steps and increments, by windows of the local day."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -28,6 +28,12 @@ def time_lines(
         yield from _half_days(rules.per_day, factor, half_days=-(-billable_min // HALF_DAY_MIN))
     else:
         yield from _half_days(rules.per_day, factor, half_days=2 * -(-billable_min // MINUTES_PER_DAY))
+
+
+def charged_min(lines: Iterable[ChargeLine]) -> int:
+    """Give for how many minutes these lines pay, with what increments, minimum and part days have added."""
+    minutes_each = {LineKind.HOURS: 1, LineKind.DAYS: HALF_DAY_MIN}
+    return sum(line.quantity * minutes_each[line.kind] for line in lines)
 
 
 def _days_and_hours(

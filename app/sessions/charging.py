@@ -23,7 +23,7 @@ SCHEDULE_MIN_MAX = 24 * 60
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What a session costs, by its snapshot: `rules` as JSON, the customer's class, and the zone of its weekends."""
+    """What a session costs, by its snapshot: rules and announced changes as JSON, customer class and zone."""
 
     snapshot: dict[str, Any]
 
@@ -46,6 +46,7 @@ class Terms:
             site_timezone=self._zone,
             customer_class=self.customer_class,
             samples=samples,
+            changes=self._changes,
         )
 
     def hold_fen(self, *, minutes: int, at: datetime) -> int:
@@ -56,6 +57,7 @@ class Terms:
             starts_at=at,
             site_timezone=self._zone,
             customer_class=self.customer_class,
+            changes=self._changes,
         )
 
     def minutes_payable(self, available_fen: int, *, at_most: int, at_least: int, at: datetime) -> int | None:
@@ -84,6 +86,7 @@ class Terms:
             started_at=at,
             site_timezone=self._zone,
             customer_class=self.customer_class,
+            changes=self._changes,
         )
         return protocol.TariffSnapshot(
             text=self.words, schedule=tuple(protocol.CostStep(minute=minute, cost_fen=cost) for minute, cost in steps)
@@ -92,6 +95,11 @@ class Terms:
     @cached_property
     def _rules(self) -> pricing.PriceRules:
         return pricing.parse_rules(self.snapshot["rules"])
+
+    @cached_property
+    def _changes(self) -> tuple[pricing.Change, ...]:
+        # Sessions of before tariffs could split them keep none.
+        return pricing.parse_changes(self.snapshot.get("changes", ()))
 
     @cached_property
     def _zone(self) -> ZoneInfo:
@@ -108,7 +116,7 @@ def terms_for(
     snapshot = instruments.tariff_at(session, instrument_id=instrument.id, customer_class=customer_class, at=at)
     if snapshot is None:
         return None
-    words = price_words(snapshot["rules"], customer_class=customer_class, zone=zone, at=at)
+    words = price_words(snapshot, customer_class=customer_class, zone=zone, at=at)
     return Terms(snapshot={**snapshot, "timezone": str(zone), "words": {"zh": words.zh, "en": words.en}})
 
 

@@ -15,7 +15,7 @@ from app.instruments.service.tariffs import tariff_at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """The charge of a session by the tariff of its beginning, the hold for it, and what not coming to it costs."""
+    """The charge of a session by the tariffs announced for it, the hold for it, and what not coming to it costs."""
 
     tariff_id: int
     charge: pricing.Charge
@@ -45,6 +45,7 @@ def quote(
     unknown = sorted(set(options) - set(rules.options))
     if unknown:
         raise Refusal(Code.OPTION_UNKNOWN, unknown=unknown, known=sorted(rules.options))
+    changes = pricing.parse_changes(tariff["changes"])
     ends_at = starts_at + timedelta(minutes=minutes)
     return Quote(
         tariff_id=tariff["tariff_id"],
@@ -58,6 +59,7 @@ def quote(
             components=components,
             urgent=urgent,
             options=options,
+            changes=changes,
         ),
         hold_fen=pricing.hold_for(
             rules,
@@ -67,6 +69,7 @@ def quote(
             customer_class=customer_class,
             samples=samples,
             urgent=urgent,
+            changes=changes,
         ),
         no_show=pricing.no_show_fee(
             rules, booked_from=starts_at, booked_to=ends_at, site_timezone=site_timezone, customer_class=customer_class

@@ -1,6 +1,7 @@
 """Tariffs: what an instrument costs whom and since when."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, or_, select
@@ -12,6 +13,10 @@ from app.instruments.price_rules import RulesError, parse_rules
 from app.instruments.service.dates import holds_at, overlaps
 from app.instruments.service.homes import lock_instrument
 from app.people.service import audit
+
+CHANGES_AHEAD = timedelta(days=32)
+"""How far ahead announced changes are kept with a session: longer than any session, and any quote, can last."""
+CHANGES_MAX = 20
 
 
 def set_tariff(
@@ -94,16 +99,23 @@ def tariff_at(
     """Give the tariff that holds for a customer class at a moment as a snapshot to keep, or None.
 
     A tariff for the class goes before one for everyone. `customer_class` in it is the customer's, for the percentages
-    of the rules; `rules` is what `pricing.parse_rules` reads.
+    of the rules; `rules` is what `pricing.parse_rules` reads, `changes` what `pricing.parse_changes` reads: the tariffs
+    that are announced to follow, if the one that holds says `split_at_change`.
     """
-    tariff = session.scalar(
+    of_class = (
         select(Tariff)
-        .where(Tariff.instrument_id == instrument_id, holds_at(Tariff, at))
+        .where(Tariff.instrument_id == instrument_id)
         .where(or_(Tariff.customer_class == customer_class, Tariff.customer_class.is_(None)))
         .order_by(Tariff.customer_class.is_(None))
-        .limit(1)
     )
-    return None if tariff is None else snapshot(tariff, customer_class=customer_class)
+    tariff = session.scalar(of_class.where(holds_at(Tariff, at)).limit(1))
+    if tariff is None:
+        return None
+    changes = []
+    if tariff.split_at_change:
+        ahead = overlaps(Tariff, valid_from=at, valid_to=at + CHANGES_AHEAD)
+        changes = _changes(tariff, session.scalars(of_class.where(ahead)).all(), at=at)
+    return snapshot(tariff, customer_class=customer_class, changes=changes)
 
 
 def tariffs_at(session: Session, *, instrument_ids: list[int], at: datetime) -> dict[int, list[Tariff]]:
@@ -129,8 +141,10 @@ def tariffs_of(session: Session, *, instrument_id: int) -> list[Tariff]:
     )
 
 
-def snapshot(tariff: Tariff, *, customer_class: CustomerClass | None) -> dict[str, Any]:
-    """Give a tariff as the JSON that is copied to a session: later changes of the tariff do not reach it."""
+def snapshot(
+    tariff: Tariff, *, customer_class: CustomerClass | None, changes: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Give a tariff as the JSON that is copied to a session: what is announced or changed later does not reach it."""
     return {
         "tariff_id": tariff.id,
         "instrument_id": tariff.instrument_id,
@@ -140,7 +154,37 @@ def snapshot(tariff: Tariff, *, customer_class: CustomerClass | None) -> dict[st
         "split_at_change": tariff.split_at_change,
         "source": tariff.source,
         "rules": tariff.rules,
+        "changes": list(changes),
     }
+
+
+def _changes(tariff: Tariff, announced: Sequence[Tariff], *, at: datetime) -> list[dict[str, Any]]:
+    """Follow the tariffs for as long as each says that a change splits a session; where none follows, the last holds.
+
+    `announced` begins with the tariffs of the customer's class.
+    """
+    bounds = {bound for each in announced for bound in (each.valid_from, each.valid_to) if bound is not None}
+    changes: list[dict[str, Any]] = []
+    present = tariff
+    for moment in sorted(bound for bound in bounds if at < bound <= at + CHANGES_AHEAD):
+        if not present.split_at_change or len(changes) == CHANGES_MAX:
+            break
+        following = next((each for each in announced if _holds(each, moment)), present)
+        if following is not present:
+            changes.append(
+                {
+                    "from": moment.isoformat(),
+                    "tariff_id": following.id,
+                    "source": following.source,
+                    "rules": following.rules,
+                }
+            )
+            present = following
+    return changes
+
+
+def _holds(tariff: Tariff, moment: datetime) -> bool:
+    return tariff.valid_from <= moment and (tariff.valid_to is None or moment < tariff.valid_to)
 
 
 def _overlapping(

@@ -113,6 +113,7 @@ def test_a_snapshot_says_all_that_a_later_price_needs(database: Database, instru
         "split_at_change": True,
         "source": "Price list of 2026",
         "rules": HOUR_30,
+        "changes": [],
     }
 
 
