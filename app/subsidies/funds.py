@@ -65,6 +65,7 @@ def receive_money(
     fund = session.get(Fund, fund_id)
     if fund is None:
         raise Refusal(Code.NOT_FOUND)
+    reference = " ".join(reference.split())
     voucher = postings.Voucher(
         key=f"fund:{fund_id}:receipt:{reference}",
         reference=reference,

@@ -26,6 +26,11 @@ class Voucher:
     actor: str
     value_at: datetime
 
+    @property
+    def journal_id(self) -> UUID:
+        """The journal it will be, or is."""
+        return uuid5(NAMESPACE, f"journal:{self.key}")
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -102,7 +107,7 @@ def _post(
     return ledger.post_journal(
         session,
         ledger.NewJournal(
-            id=uuid5(NAMESPACE, f"journal:{voucher.key}"),
+            id=voucher.journal_id,
             kind=kind,
             reference=voucher.reference,
             text=voucher.text,

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from app.db import apart
@@ -68,7 +69,7 @@ def pay_due(session: Session, *, at: datetime, limit: int) -> int:
         apart(session, partial(_decide, session, record, rule_set=rule_set, at=at), undecided=record.id)
         for record, rule_set in _undecided(session, limit=limit)
     ]
-    return sum(decision is not None for decision in touched)
+    return sum(count or 0 for count in touched)
 
 
 def rerun(session: Session, *, decision_id: int, reader: Principal) -> Rerun:
@@ -130,8 +131,9 @@ def _fallen(session: Session, *, limit: int) -> Sequence[Decision]:
     ).all()
 
 
-def _undecided(session: Session, *, limit: int) -> list[tuple[UsageRecord, RuleSet]]:
+def _undecided(session: Session, *, limit: int, session_id: UUID | None = None) -> list[tuple[UsageRecord, RuleSet]]:
     """Find verified records without a decision, oldest first, with the rule set that paid at once on the day of use."""
+    of_session = true() if session_id is None else UsageRecord.session_id == session_id
     rows = session.execute(
         select(UsageRecord, RuleSet)
         .join(
@@ -143,14 +145,14 @@ def _undecided(session: Session, *, limit: int) -> list[tuple[UsageRecord, RuleS
             ),
         )
         .outerjoin(Decision, Decision.usage_record_id == UsageRecord.id)
-        .where(UsageRecord.superseded_at.is_(None), Decision.id.is_(None))
+        .where(UsageRecord.superseded_at.is_(None), Decision.id.is_(None), of_session)
         .order_by(UsageRecord.verified_at, UsageRecord.id)
         .limit(limit)
     )
     return [(record, rule_set) for record, rule_set in rows]
 
 
-def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: datetime) -> Decision:
+def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: datetime) -> int:
     rules = parse_rules(rule_set.body)
     claim = facts.claim_of(session, record)
     left_fen = funds.lock_left_fen(session, rule_set.fund, year=claim.year)
@@ -172,28 +174,29 @@ def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: dat
             account_id=record.account_id,
             amount_fen=decided.amount_fen,
         )
-    decision = Decision(
-        usage_record_id=record.id,
-        rule_set_id=rule_set.id,
-        account_id=record.account_id,
-        organisation_id=None if claim.organisation is None else claim.organisation.id,
-        project_id=None if claim.project is None else claim.project.id,
-        year=claim.year,
-        inputs=known.as_document(),
-        trace=deciding.trace_document(decided),
-        reason=decided.reason.value,
-        amount_fen=decided.amount_fen,
-        status=DecisionStatus.GRANTED if decided.amount_fen else DecisionStatus.ZERO,
-        journal_id=journal_id,
-        decided_at=at,
+    session.add(
+        Decision(
+            usage_record_id=record.id,
+            rule_set_id=rule_set.id,
+            account_id=record.account_id,
+            organisation_id=None if claim.organisation is None else claim.organisation.id,
+            project_id=None if claim.project is None else claim.project.id,
+            year=claim.year,
+            inputs=known.as_document(),
+            trace=deciding.trace_document(decided),
+            reason=decided.reason.value,
+            amount_fen=decided.amount_fen,
+            status=DecisionStatus.GRANTED if decided.amount_fen else DecisionStatus.ZERO,
+            journal_id=journal_id,
+            decided_at=at,
+        )
     )
-    session.add(decision)
     # The next claim's cap and budget count this one.
     session.flush()
-    return decision
+    return 1
 
 
-def _claw_back(session: Session, decision: Decision, *, at: datetime) -> Decision:
+def _claw_back(session: Session, decision: Decision, *, at: datetime) -> int:
     voucher = postings.Voucher(
         key=f"usage-record:{decision.usage_record_id}:claw-back",
         reference=f"usage-record:{decision.usage_record_id}",
@@ -201,14 +204,17 @@ def _claw_back(session: Session, decision: Decision, *, at: datetime) -> Decisio
         actor=ACTOR,
         value_at=at,
     )
-    decision.claw_back_journal_id = postings.claw_back(
-        session,
-        voucher,
-        fund_id=decision.rule_set.fund_id,
-        account_id=decision.account_id,
-        amount_fen=decision.amount_fen,
-    )
+    decision.claw_back_journal_id = voucher.journal_id
     decision.status = DecisionStatus.CLAWED_BACK
     decision.clawed_back_at = at
     session.flush()
-    return decision
+    fund_id, granted_anew = decision.rule_set.fund_id, 0
+    if postings.lock_fund_fen(session, fund_id=fund_id) >= decision.amount_fen:
+        # A use that is verified anew keeps its subsidy: the new grant comes first, so that the old one is taken from
+        # it, and not from the customer's own money, although it was spent long ago.
+        for record, rule_set in _undecided(session, limit=1, session_id=decision.usage_record.session_id):
+            granted_anew = _decide(session, record, rule_set=rule_set, at=at)
+    postings.claw_back(
+        session, voucher, fund_id=fund_id, account_id=decision.account_id, amount_fen=decision.amount_fen
+    )
+    return 1 + granted_anew

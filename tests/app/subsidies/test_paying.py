@@ -137,6 +137,19 @@ def test_a_charge_verified_anew_is_decided_anew_after_the_old_grant_came_back(ti
     assert till.subsidy_purse_fen() == 20_00
 
 
+def test_a_use_verified_anew_keeps_a_subsidy_that_was_spent(till: Till) -> None:
+    """Else late data of a box would turn a customer's own money, or a debt, into a subsidy balance."""
+    charge = till.use_verified(100_00)
+    till.pay()
+    till.move(Book(BookRole.CLIENT_BANK), principal(till), 7_00)
+    till.move(purse(till), Book(BookRole.UNIT_PAYABLE, till.unit_id), 15_00)
+    till.let_fall(charge)
+    till.verify(charge)
+    assert till.pay() == 2
+    assert (till.subsidy_purse_fen(), till.balance_fen(principal(till)), debt_fen(till)) == (5_00, 7_00, 0)
+    assert [decision.status.value for decision in till.decisions()] == ["clawed_back", "granted"]
+
+
 def test_what_comes_back_is_there_for_the_next_claim(database: Database) -> None:
     till = Till(database, fund_fen=20_00)
     charge = till.use_verified(100_00)
@@ -263,6 +276,13 @@ def test_money_for_a_fund_counts_once_by_its_reference(till: Till) -> None:
     assert refusal.value.code is Code.BANK_REFERENCE_USED
     till.receive(5_00, reference="FISCAL-2")
     assert till.fund_held_fen() == 10_005_00
+
+
+def test_a_reference_counts_once_however_it_is_spaced(till: Till) -> None:
+    till.receive(5_00, "FB 7")
+    with pytest.raises(Refusal) as refused:
+        till.receive(5_00, " FB  7 ")
+    assert refused.value.code is Code.BANK_REFERENCE_USED
 
 
 def test_two_rule_sets_that_pay_at_once_never_hold_together(till: Till) -> None:
