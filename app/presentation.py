@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 import sqlalchemy.exc
 from flask import Flask, current_app, g, has_request_context, request, url_for
 from flask_babel import get_locale
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from app import clock, labels, money, web
@@ -81,7 +84,7 @@ def install(flask: Flask) -> None:
         hours=hours,
         percent=percent,
         local_name=local_name,
-        label=lambda value, kind: labels.find(value, kind).word,
+        label=_label,
         tone=lambda value, kind: labels.find(value, kind).tone,
         local=local,
         customer=customer,
@@ -233,6 +236,12 @@ def language_url(code: str) -> str:
 def url_for_or(endpoint: str, default: str) -> str:
     """Give an address where the page exists, else the default."""
     return url_for(endpoint) if endpoint in current_app.view_functions else default
+
+
+@pass_context
+def _label(_context: Context, value: StrEnum | str | None, kind: str) -> Sentence:
+    """Give the word for a value. Asking for the context keeps Jinja from settling on one language when it compiles."""
+    return labels.find(value, kind).word
 
 
 def _person() -> Principal | None:

@@ -49,7 +49,8 @@ def home() -> Any:
     """Lead everyone to the page of their work, strangers to the instruments."""
     person = principal_or_none()
     endpoints = [endpoint for roles, endpoint in HOMES if person is not None and person.has(*roles)]
-    return redirect(url_for(endpoints[0] if endpoints else "reports_pages.catalog"))
+    address = endpoints[0] if endpoints else "reports_pages.catalog"
+    return redirect(url_for(address, lang=request.args.get("lang")))
 
 
 @blueprint.get("/instruments")

@@ -1,12 +1,13 @@
 """What was billed and why, in one sentence a customer can check against the picture."""
 
+from datetime import timedelta
 from typing import Any
 
 from app import labels
 from app.presentation import clock_time_text, duration, local_name, plain_yuan
 from app.reconciliation.models import ChargeVerdict, Verdict
 from app.reports.service import Evidence
-from app.sessions.models import SessionStatus
+from app.sessions.models import CardSession, SessionStatus
 from app.subsidies.deciding import Reason
 from app.subsidies.models import Decision
 from app.texts import _, _l
@@ -69,11 +70,29 @@ def claim(found: Evidence) -> str:
     return _(
         "%(amount)s charged for %(duration)s on %(instrument)s, from %(start)s to %(end)s.",
         amount=plain_yuan(charge.amount_fen),
-        duration=duration(charge.duration_s),
+        duration=duration(_billed(found)),
         instrument=instrument,
         start=clock_time_text(found.start),
         end=clock_time_text(found.end),
     )
+
+
+def nothing_billed(charge: CardSession) -> str:
+    """Say why a session costs nothing or nothing yet."""
+    if charge.status is SessionStatus.REFUSED:
+        return ""
+    if charge.amount_fen is None:
+        return _("Reserved: %(amount)s", amount=plain_yuan(charge.held_fen))
+    if charge.tariff_snapshot.get("rules", {}).get("per_sample") and not charge.samples:
+        return _("This instrument is charged by the sample, and no samples were entered.")
+    return ""
+
+
+def _billed(found: Evidence) -> timedelta:
+    """Give the time that was billed: seconds are dropped from both ends, as the price does, so that the two agree."""
+    ended_at = found.start + timedelta(seconds=found.charge.duration_s or 0)
+    start, end = (at.replace(second=0, microsecond=0) for at in (found.start, ended_at))
+    return max(end - start, timedelta(minutes=1))
 
 
 def reason(verdict: Verdict | None) -> str:

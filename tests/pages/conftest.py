@@ -16,12 +16,12 @@ from app import clock
 from app.clock import Anchor
 from app.db import Database
 from tests.app import builders
-from tests.app.conftest import app_, settings
+from tests.app.conftest import app_, equipped_app, settings
 from tests.app.reconciliation.world import World
 from tests.conftest import DATA
 from tests.telemetry.wire import at
 
-__all__ = ["app_", "settings"]
+__all__ = ["app_", "equipped_app", "settings"]
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = (DATA / "axe" / "axe.min.js").read_text(encoding="utf-8")

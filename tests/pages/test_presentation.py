@@ -70,6 +70,15 @@ def test_every_value_that_people_meet_has_a_word(kind: str, values: type[StrEnum
     assert {str(value) for value in values} <= set(LABELS[kind])
 
 
+def test_a_word_that_a_template_always_says_speaks_the_readers_language(app_: Flask) -> None:
+    template = app_.jinja_env.from_string('{{ "cash"|label("method") }}')
+    said = []
+    for language in ("zh", "en"):
+        with app_.test_request_context(f"/?lang={language}"):
+            said.append(template.render())
+    assert said == ["现金", "Cash"]
+
+
 @given(st.datetimes(datetime(2000, 1, 2), datetime(2990, 1, 1)))  # noqa: DTZ001 - the zone comes below
 def test_every_moment_lies_in_its_month_and_the_months_join(at: datetime) -> None:
     moment_ = at.replace(tzinfo=UTC)

@@ -160,7 +160,7 @@ def _watched(
         return None, since, until
     box, channel = placement.box, placement.channel
     runs = telemetry.sessions_between(session, box=box, channel=channel, start=since, end=until)
-    since, until = _widened(since, until, runs)
+    since, until = _widened(since, until, runs, latest=max(at, end + timedelta(seconds=1)))
     points = telemetry.power_between(
         session, box=box, channel=channel, start=since, end=until, points_max=min(points_max, POINTS_MAX)
     )
@@ -176,12 +176,14 @@ def _watched(
     return watched, since, until
 
 
-def _widened(since: datetime, until: datetime, runs: Sequence[CollectorSession]) -> tuple[datetime, datetime]:
-    """Show runs whole that reach out of the stretch, so that nobody wonders what came before; but not for ever."""
+def _widened(
+    since: datetime, until: datetime, runs: Sequence[CollectorSession], *, latest: datetime
+) -> tuple[datetime, datetime]:
+    """Show runs whole that reach out of the stretch, so that nobody wonders what came before: no future, no ages."""
     margin = timedelta(minutes=5)
     first = min((run.first_run_at - margin for run in runs), default=since)
     last = max((run.last_run_at + margin for run in runs), default=until)
-    return max(min(since, first), since - REACH_MAX), min(max(until, last), until + REACH_MAX)
+    return max(min(since, first), since - REACH_MAX), min(max(until, last), until + REACH_MAX, latest)
 
 
 def _placement(session: Session, instrument_id: int, *, at: datetime) -> BoxPlacement | None:
