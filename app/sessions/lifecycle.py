@@ -86,15 +86,16 @@ def capture(session: Session, row: CardSession, *, duration: timedelta, samples:
     """Charge `duration` from the session's start by its snapshot, at most what is held; the caller made the step."""
     if row.started_at is None:
         raise ValueError(f"session {row.id} never started")
-    charge = charging.terms_of(row).price(duration=duration, samples=samples, at=row.started_at)
+    duration_s = int(duration.total_seconds())
+    charge = charging.terms_of(row).price(duration=timedelta(seconds=duration_s), samples=samples, at=row.started_at)
     amount_fen = min(charge.amount_fen, row.held_fen)
     if charge.amount_fen > row.held_fen:
         flag(row, Flag.OVER_HOLD)
     captured = money.capture(session, row, amount_fen=amount_fen, unit=row.instrument.group.unit, at=at)
     if captured.hold_expired:
         flag(row, Flag.HOLD_EXPIRED)
-    row.duration_s = int(duration.total_seconds())
-    row.ended_at = row.started_at + timedelta(seconds=row.duration_s)
+    row.duration_s = duration_s
+    row.ended_at = row.started_at + timedelta(seconds=duration_s)
     row.samples = samples
     row.price_lines = charge.up_to(captured.paid.amount_fen).as_json()
     row.amount_fen = captured.paid.amount_fen

@@ -1,7 +1,7 @@
 """Events that come late, twice, in the wrong order or with an impossible time: kept, and never a silent zero."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,6 +11,8 @@ import ledger
 from app import clock
 from app.books import Book, BookRole, TransferCode
 from app.db import Database
+from app.people.models import Role
+from app.people.principals import Grant, Principal
 from app.sessions import money, service
 from app.sessions.models import CardSession, SessionStatus
 from app.settings import Settings
@@ -220,6 +222,31 @@ def test_a_session_nobody_ended_is_stale_and_then_charged_what_was_held(site: Si
     assert row.ended_at == row.latest_end_at
     assert terminal.end(session_id, minutes=20)["reason"] == "ENDED_TWICE"
     assert site.balances(card).available_fen == 70_00
+
+
+def test_the_bill_of_a_session_closed_by_hand_is_that_of_the_times_it_shows(site: Site) -> None:
+    """Parts of a second that are not shown must not reach into one more minute."""
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, minutes=60, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    started_at = datetime(2026, 11, 23, 10, 0, 49, 600_000, tzinfo=UTC)
+    site.change(CardSession, session_id, started_at=started_at, latest_end_at=started_at + timedelta(hours=1))
+    operator = Principal(
+        person_id=0,
+        username="operator",
+        name="operator",
+        organisation_id=None,
+        grants=(Grant(role=Role.GROUP_OPERATOR, group_id=site.group_id),),
+    )
+
+    closed = site.database.run(
+        lambda session: service.close_forgotten(
+            session, session_id=session_id, closer=operator, at=started_at + timedelta(seconds=70.7)
+        )
+    )
+
+    assert closed.ended_at == datetime(2026, 11, 23, 10, 1, 59, 600_000, tzinfo=UTC)
+    assert closed.amount_fen == 50
 
 
 def test_a_stale_session_can_still_be_ended_by_its_terminal(site: Site) -> None:
