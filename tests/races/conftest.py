@@ -10,10 +10,10 @@ from flask import Flask
 from app.db import Database
 from app.settings import Settings
 from tests.app import taps
-from tests.app.conftest import app_, client, settings
+from tests.app.conftest import app_, client, equipped_app, settings
 from tests.app.taps import Site
 
-__all__ = ["app_", "client", "settings"]
+__all__ = ["app_", "client", "equipped_app", "settings"]
 T = TypeVar("T")
 THREADS = 8
 
