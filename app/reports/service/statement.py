@@ -14,8 +14,10 @@ from app.books import Book, BookRole
 from app.cards.models import CardAccount
 from app.cards.service import AccountView, account_view
 from app.people.principals import Principal
+from app.reconciliation.models import UsageRecord
 from app.reports.service.postings import PENDING, VOID
 from app.sessions.models import CardSession
+from app.subsidies.models import Decision
 from ledger.models import Journal, Transfer
 
 TRANSFERS_MAX = 5_000
@@ -40,7 +42,7 @@ class Money(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementLine:
-    """One journal as the customer sees it; `charge` is the card session behind it, if it is one."""
+    """One journal as the customer sees it; `charge` is the card session that it charges or subsidises, if it is one."""
 
     at: datetime
     kind: str
@@ -185,13 +187,20 @@ def _line(parts: list[_Row], *, change: Money, after: Money, charges: dict[UUID,
 
 
 def _charges(session: Session, rows: list[_Row]) -> dict[UUID, CardSession]:
-    """Give the card session behind each journal that captured one."""
-    found = session.scalars(
-        select(CardSession)
-        .where(CardSession.capture_journal_id.in_({row.key for row in rows}))
-        .options(joinedload(CardSession.instrument))
-    )
-    return {charge.capture_journal_id: charge for charge in found if charge.capture_journal_id is not None}
+    """Give the card session behind each journal that captured one, or paid its subsidy or took it back."""
+    keys = {row.key for row in rows}
+    whole = select(CardSession).options(joinedload(CardSession.instrument))
+    captured = session.scalars(whole.where(CardSession.capture_journal_id.in_(keys)))
+    found = {charge.capture_journal_id: charge for charge in captured if charge.capture_journal_id is not None}
+    for column in (Decision.journal_id, Decision.claw_back_journal_id):
+        subsidised = session.execute(
+            whole.add_columns(column)
+            .join(UsageRecord, UsageRecord.session_id == CardSession.id)
+            .join(Decision, Decision.usage_record_id == UsageRecord.id)
+            .where(column.in_(keys))
+        )
+        found |= {journal_id: charge for charge, journal_id in subsidised if journal_id is not None}
+    return found
 
 
 def account_name(account: CardAccount) -> tuple[str, str]:

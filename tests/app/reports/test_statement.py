@@ -7,6 +7,7 @@ import pytest
 
 from app import clock
 from app.cards.models import CardAccount
+from app.db import Database
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.people.principals import Principal
@@ -16,6 +17,7 @@ from app.reports.service import Statement
 from app.reports.service.statement import Money
 from card_terminal import protocol
 from tests.app import builders, taps
+from tests.app.subsidies.paying import NOW, Till
 from tests.app.taps import CardInHand, Site
 
 
@@ -85,3 +87,24 @@ def test_a_stranger_reads_no_statement(site: Site) -> None:
     with pytest.raises(Refusal) as refused:
         stated(site, card, since=clock.now(), until=clock.now(), reader=stranger)
     assert refused.value.code is Code.NOT_FOUND
+
+
+def test_a_subsidy_and_its_return_lead_to_the_use_that_earned_it(database: Database) -> None:
+    till = Till(database)
+    charge = till.use_verified(100_00)
+    till.pay()
+    till.let_fall(charge)
+    till.pay()
+    holder = till.principal(till.holder_id)
+    with database.reader() as session:
+        found = service.statement(
+            session,
+            account_id=till.account_id,
+            reader=holder,
+            since=NOW - timedelta(days=365),
+            until=NOW + timedelta(days=365),
+        )
+    assert [(line.kind, line.charge and line.charge.id) for line in found.lines] == [
+        ("subsidy_granted", charge),
+        ("subsidy_clawed_back", charge),
+    ]
