@@ -49,6 +49,11 @@ class Terms:
             changes=self._changes,
         )
 
+    @property
+    def counts_samples(self) -> bool:
+        """Whether the price depends on how many samples were measured."""
+        return self._rules.per_sample is not None
+
     def hold_fen(self, *, minutes: int, at: datetime) -> int:
         """Give the most that so many minutes from about `at` can cost."""
         return pricing.hold_for(

@@ -87,7 +87,12 @@ def capture(session: Session, row: CardSession, *, duration: timedelta, samples:
     if row.started_at is None:
         raise ValueError(f"session {row.id} never started")
     duration_s = int(duration.total_seconds())
-    charge = charging.terms_of(row).price(duration=timedelta(seconds=duration_s), samples=samples, at=row.started_at)
+    terms = charging.terms_of(row)
+    if samples == 0 and terms.counts_samples:
+        # An instrument that was used measured something: never a silent 0, and a person may count.
+        samples = 1
+        flag(row, Flag.SAMPLES_ASSUMED)
+    charge = terms.price(duration=timedelta(seconds=duration_s), samples=samples, at=row.started_at)
     amount_fen = min(charge.amount_fen, row.held_fen)
     if charge.amount_fen > row.held_fen:
         flag(row, Flag.OVER_HOLD)

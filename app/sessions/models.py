@@ -81,6 +81,8 @@ class Flag(StrEnum):
     AUTO_ENDED = "auto_ended"
     """Nobody ended it; the time that was held for was charged."""
     CLOSED_BY_STAFF = "closed_by_staff"
+    SAMPLES_ASSUMED = "samples_assumed"
+    """The price counts samples and nobody said how many; one was charged."""
     HOLD_EXPIRED = "hold_expired"
     """The hold was gone before the end came; what the purses then had was charged."""
 

@@ -336,3 +336,12 @@ def test_sessions_that_cannot_be_ended_keep_no_other_open(site: Site, monkeypatc
 
     assert site.session(sound).status is SessionStatus.AUTO_ENDED
     assert [site.session(session_id).status for session_id in broken] == [SessionStatus.STALE] * 2
+
+
+def test_a_use_priced_by_samples_that_nobody_counted_costs_one_sample_and_is_flagged(site: Site) -> None:
+    terminal, card, session_id = site.terminal(rules={"per_sample": {"price_fen": 20_00}}), site.card(), uuid4()
+    terminal.hold(card, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    assert terminal.end(session_id, minutes=0.5)["amount_fen"] == 20_00
+    row = site.session(session_id)
+    assert (row.samples, row.flags) == (1, ["samples_assumed"])
