@@ -81,6 +81,8 @@ class Consumer:
         self._now = now
         self._address = (host, port)
         self._shards = tuple(shards)
+        self.listens = threading.Event()
+        """Set while the broker has promised to hand over what boxes send."""
         self._queue: queue.Queue[_Delivery] = queue.Queue(QUEUE_MAX)
         self._connection = 0
         self._heard_s = time.monotonic()
@@ -99,6 +101,7 @@ class Consumer:
         self._client.reconnect_delay_set(min_delay=1, max_delay=5)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
 
     def run(self, stop: threading.Event) -> None:
@@ -129,7 +132,11 @@ class Consumer:
     def _on_disconnect(
         self, _client: Client, _data: object, _flags: DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
+        self.listens.clear()
         log.info("broker_disconnected", reason=str(reason))
+
+    def _on_subscribe(self, *_about: object) -> None:
+        self.listens.set()
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         """Append, and nothing else: this is the network's thread."""

@@ -17,6 +17,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from telemetry.broker import Role, User, write_users
+from telemetry.consumer import Consumer
 from tests.telemetry.wire import BOX, payload, topic
 
 PASSWORD = "a password"
@@ -124,6 +125,14 @@ class Hand:
 
     def _connected(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         (self.refused if reason.is_failure else self._ready).set()
+
+
+@contextlib.contextmanager
+def working(consumer: Consumer) -> Iterator[None]:
+    """Run a consumer for the length of a block, which begins when the broker listens for it."""
+    with thread(consumer.run):
+        assert consumer.listens.wait(TIMEOUT_S), "the broker did not take the subscription"
+        yield
 
 
 @contextlib.contextmanager

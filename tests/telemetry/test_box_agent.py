@@ -17,7 +17,7 @@ from telemetry.box.agent import BoxAgent
 from telemetry.box.buffer import Buffer
 from telemetry.consumer import Consumer
 from telemetry.models import HighWater, Message, Presence
-from tests.telemetry.network import PASSWORD, Running, thread, wait_until
+from tests.telemetry.network import PASSWORD, Running, thread, wait_until, working
 from tests.telemetry.wire import BOX, START, Server, topic
 
 SPEED = 600.0
@@ -87,7 +87,7 @@ def presence(database: Database) -> Presence | None:
 def test_a_box_is_born_measures_and_says_goodbye(any_broker: Running, server: Server, tmp_path: Path) -> None:
     server.enrol()
     clock.set_anchor(anchor())
-    with thread(consumer(any_broker, server.database).run):
+    with working(consumer(any_broker, server.database)):
         with thread(agent(any_broker, tmp_path).run):
             wait_until(lambda: complete(server.database, boot=1) >= 45)
         wait_until(lambda: (seen := presence(server.database)) is not None and not seen.online)
@@ -107,7 +107,7 @@ def test_what_a_box_measured_while_the_broker_was_dead_comes_late_and_whole(
 ) -> None:
     server.enrol()
     clock.set_anchor(anchor())
-    with thread(consumer(embedded_broker, server.database).run), thread(agent(embedded_broker, tmp_path).run):
+    with working(consumer(embedded_broker, server.database)), thread(agent(embedded_broker, tmp_path).run):
         wait_until(lambda: complete(server.database, boot=1) >= 5)
         embedded_broker.kill()
         died_at = clock.now()
@@ -133,7 +133,7 @@ def test_a_box_killed_at_any_moment_begins_a_new_boot_and_loses_no_message_that_
     shared = anchor()
     clock.set_anchor(shared)
     context = multiprocessing.get_context("spawn")
-    with thread(consumer(embedded_broker, server.database).run):
+    with working(consumer(embedded_broker, server.database)):
         for boot in (1, 2):
             process = context.Process(target=_run_box, args=(embedded_broker.port, tmp_path, str(shared)))
             process.start()
@@ -158,7 +158,7 @@ def test_where_the_meter_is_silent_there_is_a_gap_and_no_zero(
     server.enrol()
     clock.set_anchor(anchor())
     with (
-        thread(consumer(embedded_broker, server.database).run),
+        working(consumer(embedded_broker, server.database)),
         thread(agent(embedded_broker, tmp_path, source=Lamp(silent_minutes=(5, 6))).run),
     ):
         wait_until(lambda: complete(server.database, boot=1) >= 12)

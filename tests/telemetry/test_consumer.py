@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from telemetry.consumer import Consumer
 from telemetry.models import Message
-from tests.telemetry.network import MOSQUITTO, PASSWORD, Hand, Running, thread, wait_until
+from tests.telemetry.network import MOSQUITTO, PASSWORD, Hand, Running, wait_until, working
 from tests.telemetry.wire import BOX, Server, at, minute, topic
 
 COUNT = 300
@@ -67,7 +67,7 @@ def wait_for_acknowledgement(hand: Hand, seq: int) -> None:
 
 def test_what_boxes_send_is_stored_and_acknowledged(any_broker: Running, server: Server) -> None:
     server.enrol()
-    with thread(consumer(any_broker, server.database.transaction).run):
+    with working(consumer(any_broker, server.database.transaction)):
         hand = box_on(any_broker)
         for seq in range(1, COUNT + 1):
             hand.send("m", minute(seq, 5.0))
@@ -91,7 +91,7 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_lost(
         with server.database.transaction() as session:
             yield session
 
-    with thread(consumer(any_broker, transaction).run):
+    with working(consumer(any_broker, transaction)):
         hand = box_on(any_broker)
         hand.send("m", minute(1, 5.0))
         wait_for_acknowledgement(hand, 1)
@@ -110,7 +110,7 @@ def test_a_message_that_only_the_database_refuses_is_buried_alone(embedded_broke
     server.enrol()
     with server.database.transaction() as session:
         session.execute(text("ALTER TABLE telemetry.message ADD CHECK (seq <> 13)"))
-    with thread(consumer(embedded_broker, server.database.transaction).run):
+    with working(consumer(embedded_broker, server.database.transaction)):
         hand = box_on(embedded_broker)
         for seq in range(1, 21):
             hand.send("m", minute(seq, 5.0))
@@ -122,7 +122,7 @@ def test_a_message_that_only_the_database_refuses_is_buried_alone(embedded_broke
 
 def test_the_consumer_comes_back_to_a_broker_that_was_killed(embedded_broker: Running, server: Server) -> None:
     server.enrol()
-    with thread(consumer(embedded_broker, server.database.transaction).run):
+    with working(consumer(embedded_broker, server.database.transaction)):
         hand = box_on(embedded_broker)
         hand.send("m", minute(1, 5.0))
         wait_for_acknowledgement(hand, 1)
@@ -181,7 +181,7 @@ def test_a_consumer_killed_around_its_commit_loses_and_doubles_nothing(
         process.join(0.05)
     assert process.exitcode == -signal.SIGKILL
     assert stored(server.database) >= safe
-    with thread(consumer(embedded_broker, server.database.transaction).run):
+    with working(consumer(embedded_broker, server.database.transaction)):
         wait_until(lambda: hand.listen(topic("ack")))
         # The box sends again what was not acknowledged to it, and only that.
         for again in range(safe + 1, seq + 1):
@@ -215,7 +215,7 @@ def test_what_was_not_committed_a_good_broker_delivers_again(server: Server, dat
     hand.close()
     was_stored = stored(server.database)
     assert was_stored < seq
-    with thread(consumer(running, server.database.transaction).run):
+    with working(consumer(running, server.database.transaction)):
         # What came before the consumer's first subscription is the box's to send again; this box sends nothing again.
         wait_until(lambda: _numbers(server) == list(range(_numbers(server)[0], seq + 1)))
     running.kill()

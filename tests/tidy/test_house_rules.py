@@ -84,3 +84,9 @@ def test_now_is_read_in_one_place(path: Path) -> None:
     if _name(path) == "app/clock.py":
         return
     assert not re.search(r"datetime\.now\(|\bdate\.today\(|datetime\.utcnow\(", path.read_text(encoding="utf-8"))
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Two of the same name in two folders without a package cannot be collected together."""
+    names = [path.name for path in SOURCES if path.name.startswith("test_")]
+    assert {name for name in names if names.count(name) > 1} == set()
