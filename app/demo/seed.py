@@ -39,7 +39,9 @@ FUND_FEN = 2_000_000_00
 RULE_SET = "CQ-CARD"
 CARD_LIFE_YEARS = 5
 CALIBRATION_DAYS = 7
-MARGIN_S = 900
+MARGIN_S = 1_500
+# So much simulated time passes before the first run that service, terminals and visitors are up by then.
+LEAD = timedelta(minutes=15)
 RUN_S_MIN, RUN_S_MAX = 500, 7_200
 FEN = 100
 
@@ -193,7 +195,7 @@ def _box(session: Session, instrument: Instrument, *, trace: str, made: Seeded, 
             "trace": trace,
             # Every box begins elsewhere in the trace, so that not all instruments do the same at the same time.
             "slices": [*slices[turn:], *slices[:turn]],
-            "starts_at": (at - timedelta(seconds=number * 97)).isoformat(),
+            "starts_at": (at + LEAD - timedelta(seconds=number * 97)).isoformat(),
         }
     )
     terminal = devices.create_terminal(
@@ -211,7 +213,7 @@ def _box(session: Session, instrument: Instrument, *, trace: str, made: Seeded, 
 
 
 def _slices(trace: str) -> list[tuple[int, int]]:
-    """Cut a trace to runs of minutes to two hours with a quarter of an hour around: nobody wants to watch a night."""
+    """Cut a trace to runs of minutes to two hours with 25 minutes around: nobody wants to watch a night."""
     runs = [run for run in programme.reference_runs(trace) if RUN_S_MIN <= run[1] - run[0] <= RUN_S_MAX]
     return [(start_s - MARGIN_S, end_s + MARGIN_S) for start_s, end_s in runs]
 

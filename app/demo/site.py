@@ -141,8 +141,9 @@ class Site:
 
     def kill_postgres(self) -> None:
         """Kill the database the hard way, as a power cut would; it is started again."""
-        if self.postgres.pid is not None:
-            os.kill(self.postgres.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            if self.postgres.pid is not None:
+                os.kill(self.postgres.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Stop all children, then the database."""

@@ -101,14 +101,16 @@ class Visitor:
         starts_at = run_start - timedelta(seconds=chance.randint(60, 180))
         ends_at = run_end + timedelta(seconds=chance.randint(60, 180))
         if conduct is Conduct.FORGETS:
-            ends_at = run_end + timedelta(minutes=chance.randint(12, 14))
+            ends_at = run_end + timedelta(minutes=chance.randint(30, 40))
         if conduct is Conduct.PAYS_FOR_NOTHING:
             # Far enough from this run and from the one before that nobody could mistake it for either.
             starts_at, ends_at = run_start - timedelta(minutes=19), run_start - timedelta(minutes=12)
         return Visit(card=card["name"], pin=card["pin"], starts_at=starts_at, ends_at=ends_at)
 
     def _make(self, visit: Visit) -> bool:
-        """Wait, tap, wait, tap. Say whether there is time for the next visit of the same look-ahead."""
+        """Wait, tap, wait, tap; a visit that is over already is left out. Say whether to look at the next one."""
+        if visit.ends_at <= clock.now():
+            return True
         if not self._wait_until(visit.starts_at):
             return False
         if not self._tap_in(visit):
