@@ -1,6 +1,7 @@
 """The `testcard` command: one door for every process of the service and for the people who run it."""
 
 import json
+import os
 import signal
 import ssl
 import sys
@@ -22,7 +23,8 @@ def main() -> None:
         commands()
     except settings.SettingsError as error:
         click.echo(str(error), err=True)
-        sys.exit(2)
+        # Starting again cannot help: a supervisor leaves a child alone that ends so.
+        sys.exit(os.EX_CONFIG)
 
 
 @click.group(name="testcard")
