@@ -8,7 +8,7 @@ import pytest
 @pytest.mark.parametrize("command", ["migrate", "worker", "ingest", "audit"])
 def test_a_process_without_settings_names_them_and_ends_as_wrongly_configured(command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TESTCARD_")}
-    ended = subprocess.run(
+    ended = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "app.cli", command], env=environment, capture_output=True, text=True, check=False
     )
     assert ended.returncode == os.EX_CONFIG
