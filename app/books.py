@@ -6,6 +6,7 @@ An id is computed from role and owner, so no table has to map one to the other a
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,26 @@ def chart() -> dict[BookRole, ChartLine]:
         )
         for line in lines
     }
+
+
+class PostingError(Exception):
+    """The ledger refused a posting that can only fail by a mistake of ours; nothing of it was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voucher:
+    """What an accountant reads on the journal; `key` makes posting it twice the same as once."""
+
+    key: str
+    reference: str
+    text: str
+    actor: str
+    value_at: datetime
+
+    @property
+    def journal_id(self) -> UUID:
+        """The journal it will be, or is."""
+        return uuid5(NAMESPACE, f"journal:{self.key}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def balances_of(account_id: int, found: dict[Any, ledger.Balances]) -> AccountBa
 
 def accounts_of(session: Session, *, reader: Principal, limit: int = 200, offset: int = 0) -> list[AccountView]:
     """Give the accounts a cardholder may see, with money and cards: her own and her organisation's."""
-    return _views(session, _visible(reader), limit=limit, offset=offset)
+    return _views(session, own_accounts(reader), limit=limit, offset=offset)
 
 
 def all_accounts(session: Session, *, limit: int, offset: int = 0) -> list[AccountView]:
@@ -231,7 +231,7 @@ def all_accounts(session: Session, *, limit: int, offset: int = 0) -> list[Accou
 
 def account_view(session: Session, *, account_id: int, reader: Principal) -> AccountView:
     """Give one account. Raises Refusal NOT_FOUND, also when it is somebody else's."""
-    scope = CardAccount.id.is_not(None) if reader.sees_everything else _visible(reader)
+    scope = CardAccount.id.is_not(None) if reader.sees_everything else own_accounts(reader)
     found = _views(session, (CardAccount.id == account_id) & scope, limit=1, offset=0)
     if not found:
         raise errors.Refusal(errors.Code.NOT_FOUND)
@@ -292,7 +292,8 @@ def _views(session: Session, criterion: ColumnElement[bool], *, limit: int, offs
     ]
 
 
-def _visible(reader: Principal) -> ColumnElement[bool]:
+def own_accounts(reader: Principal) -> ColumnElement[bool]:
+    """Select the accounts of a person and of her organisation, and no others."""
     own = CardAccount.person_id == reader.person_id
     if reader.organisation_id is None:
         return own

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import ledger
+from app import books
 from app.books import open_books
 from app.db import violated
 from app.errors import Code, Refusal
@@ -66,7 +67,7 @@ def receive_money(
     if fund is None:
         raise Refusal(Code.NOT_FOUND)
     reference = " ".join(reference.split())
-    voucher = postings.Voucher(
+    voucher = books.Voucher(
         key=f"fund:{fund_id}:receipt:{reference}",
         reference=reference,
         text=f"财政拨款 Fiscal money received: {fund.name_zh}",
@@ -77,7 +78,7 @@ def receive_money(
     if result.replayed or result.status is ledger.JournalStatus.IDEMPOTENCY_CONFLICT:
         raise Refusal(Code.BANK_REFERENCE_USED)
     if not result.ok:
-        raise postings.PostingError(f"{voucher.key}: {result.failed or result.status}")
+        raise books.PostingError(f"{voucher.key}: {result.failed or result.status}")
     people.audit(
         session,
         actor=actor,

@@ -1,35 +1,14 @@
 """The postings of subsidies: money into a fund, from the fund to a card, and back."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID, uuid5
 
 from sqlalchemy.orm import Session
 
 import ledger
-from app.books import NAMESPACE, Book, BookRole, TransferCode
+from app.books import NAMESPACE, Book, BookRole, PostingError, TransferCode, Voucher
 
 FISCAL_BANK = Book(BookRole.FISCAL_BANK)
-
-
-class PostingError(Exception):
-    """The ledger refused a posting that can only fail by a mistake of ours; nothing of it was written."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Voucher:
-    """What an accountant reads on the journal; `key` makes posting it twice the same as once."""
-
-    key: str
-    reference: str
-    text: str
-    actor: str
-    value_at: datetime
-
-    @property
-    def journal_id(self) -> UUID:
-        """The journal it will be, or is."""
-        return uuid5(NAMESPACE, f"journal:{self.key}")
 
 
 @dataclass(frozen=True, slots=True)

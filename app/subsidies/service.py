@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session, joinedload
 
+from app import books
 from app.db import apart
 from app.errors import Code, Refusal
 from app.people.principals import Principal
@@ -160,7 +161,7 @@ def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: dat
     decided = deciding.decide(rules, known)
     journal_id = None
     if decided.amount_fen > 0:
-        voucher = postings.Voucher(
+        voucher = books.Voucher(
             key=f"usage-record:{record.id}:subsidy",
             reference=f"usage-record:{record.id}",
             text=f"{rules.title_zh} {rules.title_en}",
@@ -197,7 +198,7 @@ def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: dat
 
 
 def _claw_back(session: Session, decision: Decision, *, at: datetime) -> int:
-    voucher = postings.Voucher(
+    voucher = books.Voucher(
         key=f"usage-record:{decision.usage_record_id}:claw-back",
         reference=f"usage-record:{decision.usage_record_id}",
         text="补贴收回 Subsidy taken back: the use is no longer verified as it was",

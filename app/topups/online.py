@@ -13,6 +13,7 @@ import sqlalchemy.exc
 import structlog
 
 from app import clock
+from app.books import PostingError
 from app.db import Database
 from app.errors import Code, Refusal
 from app.people.principals import Principal
@@ -27,7 +28,6 @@ from app.topups.gateway import (
     GatewayUnknownError,
 )
 from app.topups.models import EventStatus, TopUp, TopUpMethod, TopUpStatus
-from app.topups.postings import PostingError
 from app.topups.service import Wish
 from app.topups.stripe import CURRENCY, MalformedEventError, Stripe, event_of
 

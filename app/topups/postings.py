@@ -1,14 +1,13 @@
 """The postings of money coming in; each line is one row of the table of postings in docs/explanation/topups.md."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import uuid5
 
 import structlog
 from sqlalchemy.orm import Session
 
 import ledger
-from app.books import NAMESPACE, Book, BookRole, TransferCode
+from app.books import NAMESPACE, Book, BookRole, PostingError, TransferCode, Voucher
 from app.cards.service import account_balances
 from app.topups.models import TopUpMethod
 
@@ -18,21 +17,6 @@ PSP_CLEARING = Book(BookRole.PSP_CLEARING)
 UNIDENTIFIED = Book(BookRole.UNIDENTIFIED)
 
 log = structlog.get_logger(__name__)
-
-
-class PostingError(Exception):
-    """The ledger refused a posting that can only fail by a mistake of ours; nothing of it was written."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Voucher:
-    """What an accountant reads on the journal; `key` makes posting it twice the same as once."""
-
-    key: str
-    reference: str
-    text: str
-    actor: str
-    value_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +88,7 @@ def set_aside(session: Session, voucher: Voucher, *, amount_fen: int) -> None:
 
 def _post(session: Session, voucher: Voucher, *, kind: str, lines: tuple[_Line, ...], amount_fen: int) -> None:
     journal = ledger.NewJournal(
-        id=uuid5(NAMESPACE, f"journal:{voucher.key}"),
+        id=voucher.journal_id,
         kind=kind,
         reference=voucher.reference,
         text=voucher.text,

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app import books
 from app.cards.models import AccountStatus, CardAccount
 from app.topups import postings
 from app.topups.gateway import Event, Fact, FactKind
@@ -191,8 +192,8 @@ def _end(session: Session, fact: Fact, event: TopUpEvent, *, livemode: bool, at:
         move(top_up, event, at=at)
 
 
-def _voucher(fact: Fact, *, key: str, at: datetime) -> postings.Voucher:
-    return postings.Voucher(
+def _voucher(fact: Fact, *, key: str, at: datetime) -> books.Voucher:
+    return books.Voucher(
         key=key,
         reference=fact.top_up_number,
         text=f"线上充值 {fact.top_up_number} 支付单 {fact.payment_intent}",

@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 import sqlalchemy.exc
-from sqlalchemy import ColumnElement, Select, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, func, select, true
 from sqlalchemy.orm import Session, joinedload
 
-from app import clock
+from app import books, clock
 from app.cards.models import AccountStatus, CardAccount
-from app.cards.service import account_balances
+from app.cards.service import account_balances, own_accounts
 from app.db import violated
 from app.errors import Code, Refusal
 from app.people.principals import Principal
@@ -72,7 +72,7 @@ def begin_online_top_up(
     The same wish again gives the same top-up. Refuses NOT_FOUND for an account that is not the customer's, else as at
     the counter.
     """
-    if not session.scalar(select(CardAccount.id).where(CardAccount.id == wish.account_id, _own(maker))):
+    if not session.scalar(select(CardAccount.id).where(CardAccount.id == wish.account_id, own_accounts(maker))):
         raise Refusal(Code.NOT_FOUND)
     top_up = _begin(session, wish=wish, maker=maker, settings=settings, at=at)
     top_up.checkout_expires_at = top_up.checkout_expires_at or _whole_second(real_at + CHECKOUT_LIFETIME)
@@ -297,7 +297,7 @@ def _credit_counter(session: Session, top_up: TopUp, *, checker: Principal, at: 
     account = session.get_one(CardAccount, top_up.account_id)
     if account.status is AccountStatus.CLOSED:
         raise Refusal(Code.ACCOUNT_NOT_ACTIVE)
-    voucher = postings.Voucher(
+    voucher = books.Voucher(
         key=f"topup:{top_up.number}:credit",
         reference=top_up.number,
         text=f"柜台充值 {top_up.number}" + (f" 流水号 {top_up.bank_reference}" if top_up.bank_reference else ""),
@@ -318,14 +318,7 @@ def _locked(session: Session, top_up_id: UUID) -> TopUp:
 
 def _visible_top_ups(viewer: Principal) -> Select[TopUp]:
     wanted = select(TopUp).join(TopUp.account).options(joinedload(TopUp.account))
-    return wanted.where(true() if viewer.sees_everything else _own(viewer))
-
-
-def _own(viewer: Principal) -> ColumnElement[bool]:
-    mine = CardAccount.person_id == viewer.person_id
-    if viewer.organisation_id is None:
-        return mine
-    return or_(mine, CardAccount.organisation_id == viewer.organisation_id)
+    return wanted.where(true() if viewer.sees_everything else own_accounts(viewer))
 
 
 def _whole_second(moment: datetime) -> datetime:

@@ -9,11 +9,11 @@ import structlog
 from flask import request
 
 from app import clock
+from app.books import PostingError
 from app.errors import Code, Refusal
 from app.problems import refuses
 from app.topups import online, signatures
 from app.topups.gateway import Event
-from app.topups.postings import PostingError
 from app.topups.schemas import DeliverySchema
 from app.topups.stripe import MalformedEventError, Stripe, event_of
 from app.web import database, settings
