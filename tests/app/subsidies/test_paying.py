@@ -10,6 +10,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 import ledger
+from app import books
 from app.books import Book, BookRole
 from app.cards.models import ProjectLevel
 from app.db import Database
@@ -187,7 +188,7 @@ def test_a_record_that_cannot_be_paid_keeps_no_other_waiting(till: Till, monkeyp
 
     def refuse_the_broken_one(*args: Any, amount_fen: int, **values: Any) -> UUID:
         if amount_fen == 10_00:
-            raise postings.PostingError("refused")
+            raise books.PostingError("refused")
         return grant(*args, amount_fen=amount_fen, **values)
 
     monkeypatch.setattr(postings, "grant", refuse_the_broken_one)

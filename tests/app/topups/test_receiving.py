@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import ledger
-from app import clock
+from app import books, clock
 from app.books import BookRole
 from app.cards.models import AccountStatus, CardAccount
 from app.cards.service import open_account
@@ -258,11 +258,11 @@ def test_a_failed_event_is_kept_and_done_when_it_comes_again(
     payload = messages.succeeded(customer.begin())
 
     def fail(*_: object, **__: object) -> None:
-        raise postings.PostingError("the ledger says no")
+        raise books.PostingError("the ledger says no")
 
     with monkeypatch.context() as broken:
         broken.setattr(postings, "credit_account", fail)
-        with pytest.raises(postings.PostingError):
+        with pytest.raises(books.PostingError):
             customer.hears(payload)
     assert _event_status(customer.counter.database, payload) is EventStatus.FAILED
     assert customer.counter.principal_fen() == 0

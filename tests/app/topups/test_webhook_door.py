@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from app import clock
+from app import books, clock
 from app.db import Database
 from app.settings import Settings
 from app.topups import postings, service, signatures
@@ -109,7 +109,7 @@ def test_what_cannot_be_booked_is_kept_and_asked_for_again(
     client: FlaskClient, database: Database, top_up: TopUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise postings.PostingError("the ledger says no")
+        raise books.PostingError("the ledger says no")
 
     payload = messages.succeeded(top_up)
     body, headers = messages.signed(payload)
