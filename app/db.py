@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy.exc
 import structlog
-from sqlalchemy import BigInteger, Enum, MetaData, create_engine, text
+from sqlalchemy import BigInteger, Enum, MetaData, create_engine, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -41,6 +41,19 @@ class Base(DeclarativeBase):
     }
 
 
+# The service works with this role, whoever it logged in as: it may add to the books and never change them.
+ROLE = "testcard_service"
+TAKE_ROLE = """
+SELECT set_config('role', rolname, false) FROM pg_roles WHERE rolname = %s AND pg_has_role(rolname, 'MEMBER')
+"""
+
+
+def _take_role(connection: Any, _record: object) -> None:
+    connection.autocommit = True  # outside a transaction, or its rollback would give the role back
+    connection.execute(TAKE_ROLE, (ROLE,))
+    connection.autocommit = False
+
+
 class Database:
     """One engine and the two ways to use it."""
 
@@ -60,6 +73,7 @@ class Database:
                 "options": "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=3000",
             },
         )
+        event.listen(self.engine, "connect", _take_role)
 
     @staticmethod
     def driver_url(url: str) -> str:

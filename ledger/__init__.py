@@ -10,6 +10,7 @@ from ledger.statements import Page, StatementLine, account_lines, balance_at
 from ledger.values import (
     AMOUNT_MAX_FEN,
     CNY,
+    MOVES_NOTHING,
     Account,
     AccountFlag,
     AccountResult,
@@ -27,6 +28,7 @@ from ledger.values import (
 __all__ = [
     "AMOUNT_MAX_FEN",
     "CNY",
+    "MOVES_NOTHING",
     "Account",
     "AccountFlag",
     "AccountResult",

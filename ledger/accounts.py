@@ -20,33 +20,38 @@ BOTH_LIMITS = int(AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS | AccountFlag.CREDI
 LINKED = int(AccountFlag.LINKED)
 
 INSERT = """
-INSERT INTO ledger.accounts
-    (id, ledger, code, flags, user_data_128, user_data_64, user_data_32, closed, created_at, last_at)
-SELECT new.*, statement_timestamp(), statement_timestamp()
-FROM unnest(
-    %(ids)b::uuid[], %(ledgers)b::integer[], %(codes)b::integer[], %(flags)b::smallint[], %(data_128)b::uuid[],
-    %(data_64)b::bigint[], %(data_32)b::integer[], %(closed)b::boolean[]
-) AS new
+WITH new AS (
+    SELECT * FROM unnest(
+        %(ids)b::uuid[], %(ledgers)b::integer[], %(codes)b::integer[], %(flags)b::smallint[], %(data_128)b::uuid[],
+        %(data_64)b::bigint[], %(data_32)b::integer[], %(closed)b::boolean[]
+    ) AS new (id, ledger, code, flags, user_data_128, user_data_64, user_data_32, closed)
+), facts AS (
+    INSERT INTO ledger.accounts
+        (id, ledger, code, flags, user_data_128, user_data_64, user_data_32, created_at)
+    SELECT id, ledger, code, flags, user_data_128, user_data_64, user_data_32, statement_timestamp() FROM new
+)
+INSERT INTO ledger.balances (id, ledger, flags, closed, last_at)
+SELECT id, ledger, flags, closed, statement_timestamp() FROM new
 """
 LOOKUP = """
-SELECT id, ledger, code, flags, user_data_128, user_data_64, user_data_32, closed,
+SELECT id, accounts.ledger, code, accounts.flags, user_data_128, user_data_64, user_data_32, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, created_at, last_at
-FROM ledger.accounts WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id
+FROM ledger.accounts JOIN ledger.balances USING (id) WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id
 """
 # A hold whose time is over reserves nothing, also before anybody wrote its end down.
 BALANCES = """
 SELECT id,
        debits_pending_fen - coalesce((
-           SELECT sum(transfers.amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers USING (id)
-           WHERE holds.debit_account_id = accounts.id AND state = 'open' AND expires_at <= statement_timestamp()
+           SELECT sum(amount_fen) FROM ledger.pending_transfers
+           WHERE debit_account_id = balances.id AND state = 'open' AND expires_at <= statement_timestamp()
        ), 0)::bigint,
        debits_posted_fen,
        credits_pending_fen - coalesce((
-           SELECT sum(transfers.amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers USING (id)
-           WHERE holds.credit_account_id = accounts.id AND state = 'open' AND expires_at <= statement_timestamp()
+           SELECT sum(amount_fen) FROM ledger.pending_transfers
+           WHERE credit_account_id = balances.id AND state = 'open' AND expires_at <= statement_timestamp()
        ), 0)::bigint,
        credits_posted_fen
-FROM ledger.accounts WHERE id = ANY(%(ids)b::uuid[])
+FROM ledger.balances WHERE id = ANY(%(ids)b::uuid[])
 """
 
 
@@ -104,7 +109,7 @@ def lock_balances(session: Session, ids: Iterable[UUID]) -> dict[UUID, Balances]
     ids = list(ids)
     execute(
         session,
-        "SELECT 1 FROM ledger.accounts WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id FOR NO KEY UPDATE",
+        "SELECT 1 FROM ledger.balances WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id FOR NO KEY UPDATE",
         {"ids": ids},
     )
     return balances(session, ids)

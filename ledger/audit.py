@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 
 from ledger.posting import execute
 
-# What each account's sums must be after every event. An event is a transfer seen from one of its sides, or the moment
-# a hold's time was found to be over.
+# What each account's sums must be after every transfer, seen from each of its sides.
 STEPS = """
 sized AS (
     SELECT t.*, p.amount_fen AS ended_fen
@@ -21,7 +20,7 @@ sized AS (
 moves AS (
     SELECT debit_account_id AS account_id, timestamp AS at, t.id AS transfer_id,
            CASE WHEN flags & 2 <> 0 THEN amount_fen ELSE -coalesce(ended_fen, 0) END AS debits_pending,
-           CASE WHEN flags & 10 <> 0 THEN 0 ELSE amount_fen END AS debits_posted,
+           CASE WHEN flags & 266 <> 0 THEN 0 ELSE amount_fen END AS debits_posted,
            0 AS credits_pending, 0 AS credits_posted,
            debit_debits_pending_fen AS found_1, debit_debits_posted_fen AS found_2,
            debit_credits_pending_fen AS found_3, debit_credits_posted_fen AS found_4
@@ -29,15 +28,9 @@ moves AS (
     UNION ALL
     SELECT credit_account_id, timestamp, t.id, 0, 0,
            CASE WHEN flags & 2 <> 0 THEN amount_fen ELSE -coalesce(ended_fen, 0) END,
-           CASE WHEN flags & 10 <> 0 THEN 0 ELSE amount_fen END,
+           CASE WHEN flags & 266 <> 0 THEN 0 ELSE amount_fen END,
            credit_debits_pending_fen, credit_debits_posted_fen, credit_credits_pending_fen, credit_credits_posted_fen
     FROM sized AS t
-    UNION ALL
-    SELECT t.debit_account_id, ended_at, NULL, -amount_fen, 0, 0, 0, NULL, NULL, NULL, NULL
-    FROM ledger.pending_transfers JOIN ledger.transfers AS t USING (id) WHERE state = 'expired'
-    UNION ALL
-    SELECT t.credit_account_id, ended_at, NULL, 0, 0, -amount_fen, 0, NULL, NULL, NULL, NULL
-    FROM ledger.pending_transfers JOIN ledger.transfers AS t USING (id) WHERE state = 'expired'
 ),
 steps AS (
     SELECT account_id, at, transfer_id, found_1, found_2, found_3, found_4,
@@ -81,7 +74,7 @@ CHECKS = (
         """SELECT a.id, concat_ws('/', coalesce(debits_pending, 0), coalesce(debits_posted, 0),
                                    coalesce(credits_pending, 0), coalesce(credits_posted, 0)),
                   concat_ws('/', debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen)
-           FROM ledger.accounts AS a LEFT JOIN derived ON derived.account_id = a.id
+           FROM ledger.balances AS a LEFT JOIN derived ON derived.account_id = a.id
            WHERE (debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen)
               IS DISTINCT FROM (coalesce(debits_pending, 0), coalesce(debits_posted, 0),
                                 coalesce(credits_pending, 0), coalesce(credits_posted, 0))""",
@@ -91,8 +84,8 @@ CHECKS = (
         "The sums written on a transfer are those of all transfers up to it.",
         """SELECT transfer_id, concat_ws('/', derived_1, derived_2, derived_3, derived_4),
                   concat_ws('/', found_1, found_2, found_3, found_4)
-           FROM steps WHERE transfer_id IS NOT NULL
-           AND (found_1, found_2, found_3, found_4) IS DISTINCT FROM (derived_1, derived_2, derived_3, derived_4)""",
+           FROM steps
+           WHERE (found_1, found_2, found_3, found_4) IS DISTINCT FROM (derived_1, derived_2, derived_3, derived_4)""",
     ),
     Check(
         "time_order",
@@ -102,7 +95,7 @@ CHECKS = (
     Check(
         "last_at",
         "An account's last moment is that of its last event.",
-        """SELECT a.id, d.last_at::text, a.last_at::text FROM ledger.accounts AS a
+        """SELECT a.id, d.last_at::text, a.last_at::text FROM ledger.balances AS a
            JOIN derived AS d ON d.account_id = a.id WHERE a.last_at <> d.last_at""",
     ),
     Check(
@@ -111,16 +104,16 @@ CHECKS = (
         """SELECT NULL::uuid, 'ledger ' || ledger || ': 0',
                   concat_ws('/', sum(debits_pending_fen) - sum(credits_pending_fen),
                                  sum(debits_posted_fen) - sum(credits_posted_fen))
-           FROM ledger.accounts GROUP BY ledger
+           FROM ledger.balances GROUP BY ledger
            HAVING sum(debits_pending_fen) <> sum(credits_pending_fen)
                OR sum(debits_posted_fen) <> sum(credits_posted_fen)""",
     ),
     Check(
         "limits",
         "No account ever went past its limit, holds included.",
-        """SELECT coalesce(transfer_id, account_id), 'flags ' || flags,
+        """SELECT transfer_id, 'flags ' || flags,
                   concat_ws('/', derived_1, derived_2, derived_3, derived_4)
-           FROM steps JOIN ledger.accounts AS a ON a.id = account_id
+           FROM steps JOIN ledger.balances AS a ON a.id = account_id
            WHERE flags & 2 <> 0 AND derived_1 + derived_2 > derived_4
               OR flags & 4 <> 0 AND derived_3 + derived_4 > derived_2""",
     ),
@@ -130,36 +123,55 @@ CHECKS = (
         """SELECT coalesce(t.id, h.id), 'pending ' || coalesce(t.flags & 2 <> 0, false), coalesce(h.state, 'no state')
            FROM ledger.transfers AS t FULL JOIN ledger.pending_transfers AS h USING (id)
            WHERE coalesce(t.flags & 2 <> 0, false) <> (h.id IS NOT NULL)
-              OR h.id IS NOT NULL AND (t.debit_account_id, t.credit_account_id,
+              OR h.id IS NOT NULL AND (t.debit_account_id, t.credit_account_id, t.amount_fen,
                   CASE WHEN t.timeout_s > 0 THEN t.timestamp + make_interval(secs => t.timeout_s) END)
-                  IS DISTINCT FROM (h.debit_account_id, h.credit_account_id, h.expires_at)""",
+                  IS DISTINCT FROM (h.debit_account_id, h.credit_account_id, h.amount_fen, h.expires_at)""",
     ),
     Check(
         "pending_ends",
-        "A pending transfer is posted or voided by exactly the transfer that names it, in time, and for no more.",
-        """SELECT h.id, CASE WHEN e.id IS NULL THEN 'open or expired' ELSE concat_ws(' ',
-                      CASE WHEN e.flags & 4 <> 0 THEN 'posted' ELSE 'voided' END, e.timestamp,
-                                         e.id, e.amount_fen) END,
+        "A pending transfer is ended by exactly the transfer that names it, in time or by time, and for no more.",
+        """SELECT h.id, CASE WHEN e.id IS NULL THEN 'open' ELSE concat_ws(' ',
+                      CASE e.flags & 268 WHEN 4 THEN 'posted' WHEN 8 THEN 'voided' ELSE 'expired' END,
+                      e.timestamp, e.id, e.amount_fen) END,
                   concat_ws(' ', h.state, h.ended_at, h.ended_by, t.amount_fen)
            FROM ledger.pending_transfers AS h JOIN ledger.transfers AS t ON t.id = h.id
            LEFT JOIN ledger.transfers AS e ON e.pending_id = h.id
-           WHERE (e.id IS NULL) <> (h.state IN ('open', 'expired'))
+           WHERE (e.id IS NULL) <> (h.state = 'open')
               OR e.id IS NOT NULL AND (h.ended_by <> e.id OR h.ended_at <> e.timestamp
-                  OR h.state <> CASE WHEN e.flags & 4 <> 0 THEN 'posted' ELSE 'voided' END
-                  OR e.timestamp >= h.expires_at OR e.amount_fen > t.amount_fen
-                  OR e.debit_account_id <> t.debit_account_id OR e.credit_account_id <> t.credit_account_id)
-              OR h.state = 'expired' AND (h.expires_at IS NULL OR h.ended_at < h.expires_at)""",
+                  OR h.state <> CASE e.flags & 268 WHEN 4 THEN 'posted' WHEN 8 THEN 'voided' ELSE 'expired' END
+                  OR e.flags & 256 = 0 AND e.timestamp >= h.expires_at
+                  OR e.flags & 256 <> 0 AND (h.expires_at IS NULL OR e.timestamp < h.expires_at)
+                  OR e.amount_fen > t.amount_fen OR e.flags & 4 = 0 AND e.amount_fen <> t.amount_fen
+                  OR e.debit_account_id <> t.debit_account_id OR e.credit_account_id <> t.credit_account_id)""",
     ),
     Check(
         "closed",
         "An account is closed exactly while a transfer that closes it stands.",
         """SELECT a.id, (a.flags & 32 <> 0 OR closing.id IS NOT NULL)::text, a.closed::text
-           FROM ledger.accounts AS a LEFT JOIN LATERAL (
+           FROM ledger.balances AS a LEFT JOIN LATERAL (
                SELECT t.id FROM ledger.transfers AS t JOIN ledger.pending_transfers AS h USING (id)
                WHERE h.state IN ('open', 'posted') AND (t.debit_account_id = a.id AND t.flags & 64 <> 0
                    OR t.credit_account_id = a.id AND t.flags & 128 <> 0) LIMIT 1
            ) AS closing ON true
            WHERE a.closed <> (a.flags & 32 <> 0 OR closing.id IS NOT NULL)""",
+    ),
+    Check(
+        "accounts",
+        "An account's currency and limits are those with which it was made.",
+        """SELECT a.id, concat_ws('/', a.ledger, a.flags), concat_ws('/', b.ledger, b.flags)
+           FROM ledger.accounts AS a FULL JOIN ledger.balances AS b USING (id)
+           WHERE (a.ledger, a.flags) IS DISTINCT FROM (b.ledger, b.flags)""",
+    ),
+    Check(
+        "transfers",
+        "A transfer names two accounts of its ledger, and what its flags ask for.",
+        """SELECT t.id, 'both in ledger ' || t.ledger, concat_ws('/', d.ledger, c.ledger)
+           FROM ledger.transfers AS t LEFT JOIN ledger.accounts AS d ON d.id = t.debit_account_id
+           LEFT JOIN ledger.accounts AS c ON c.id = t.credit_account_id
+           WHERE d.ledger IS DISTINCT FROM t.ledger OR c.ledger IS DISTINCT FROM t.ledger
+              OR t.debit_account_id = t.credit_account_id OR t.amount_fen < 0 OR t.code <= 0
+              OR t.amount_fen = 0 AND t.flags & 316 = 0 OR t.timeout_s <> 0 AND t.flags & 2 = 0
+              OR (t.pending_id IS NULL) <> (t.flags & 268 = 0)""",
     ),
     Check(
         "burnt_ids",
@@ -178,10 +190,10 @@ CHECKS = (
         """SELECT j.id, flows.key, flows.net::text FROM ledger.journals AS j JOIN LATERAL (
                SELECT debit_id || ' > ' || credit_id AS key, sum(amount) AS net FROM (
                    SELECT debit_account_id AS debit_id, credit_account_id AS credit_id, amount_fen AS amount
-                   FROM ledger.transfers WHERE journal_id = j.reverses_id AND flags & 10 = 0
+                   FROM ledger.transfers WHERE journal_id = j.reverses_id AND flags & 266 = 0
                    UNION ALL
                    SELECT credit_account_id, debit_account_id, -amount_fen
-                   FROM ledger.transfers WHERE journal_id = j.id AND flags & 10 = 0
+                   FROM ledger.transfers WHERE journal_id = j.id AND flags & 266 = 0
                ) AS flow GROUP BY 1 HAVING sum(amount) <> 0
            ) AS flows ON true WHERE j.reverses_id IS NOT NULL""",
     ),

@@ -14,7 +14,16 @@ from ledger import posting
 from ledger.errors import CreateTransferStatus, JournalStatus
 from ledger.posting import Part
 from ledger.transfers import Machine
-from ledger.values import JournalResult, NewJournal, NewTransfer, PendingState, Transfer, TransferFlag, TransferResult
+from ledger.values import (
+    MOVES_NOTHING,
+    JournalResult,
+    NewJournal,
+    NewTransfer,
+    PendingState,
+    Transfer,
+    TransferFlag,
+    TransferResult,
+)
 
 REMEMBERED = """
 SELECT id, request_hash, NULL AS failing_position, NULL AS failing_status
@@ -218,7 +227,7 @@ def _read_original(
 
 def _moved(transfer: Transfer) -> bool:
     """Say whether the transfer posted an amount: a hold and a void did not."""
-    return transfer.amount_fen > 0 and not transfer.flags & (TransferFlag.PENDING | TransferFlag.VOID_PENDING_TRANSFER)
+    return transfer.amount_fen > 0 and not transfer.flags & MOVES_NOTHING
 
 
 def _mirror(transfer: Transfer, *, under: UUID) -> NewTransfer:

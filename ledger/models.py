@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, MetaData, SmallInteger, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, MetaData, SmallInteger, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger, Text
@@ -27,9 +27,15 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: TIMESTAMP(timezone=True), str: Text}  # noqa: RUF012 - SQLAlchemy reads a class attribute
 
 
+# Filled in by the database: the transaction that wrote the row.
+XID = text("pg_current_xact_id()::text::bigint")
+
+
 class Account(Base):
+    """What an account is; never changed. What it holds stands in `Balance`."""
+
     __tablename__ = "accounts"
-    __table_args__ = (UniqueConstraint("id", "ledger"),)
+    __table_args__ = (Index(None, "xid", postgresql_using="brin"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     ledger: Mapped[int]
@@ -39,6 +45,17 @@ class Account(Base):
     user_data_64: Mapped[int] = mapped_column(BigInteger)
     user_data_32: Mapped[int]
     created_at: Mapped[datetime]
+    xid: Mapped[int] = mapped_column(BigInteger, server_default=XID)
+
+
+class Balance(Base):
+    """What an account holds now; derived from the transfers, and written anew from them by `rebuild`."""
+
+    __tablename__ = "balances"
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("ledger.accounts.id"), primary_key=True)
+    ledger: Mapped[int]
+    flags: Mapped[int] = mapped_column(SmallInteger)
     closed: Mapped[bool]
     debits_pending_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
     debits_posted_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -49,6 +66,7 @@ class Account(Base):
 
 class Journal(Base):
     __tablename__ = "journals"
+    __table_args__ = (Index(None, "xid", postgresql_using="brin"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str]
@@ -60,6 +78,7 @@ class Journal(Base):
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     request_hash: Mapped[bytes]
     reverses_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger.journals.id"), unique=True)
+    xid: Mapped[int] = mapped_column(BigInteger, server_default=XID)
 
 
 class RefusedJournal(Base):
@@ -78,12 +97,11 @@ class RefusedJournal(Base):
 class Transfer(Base):
     __tablename__ = "transfers"
     __table_args__ = (
-        ForeignKeyConstraint(["debit_account_id", "ledger"], ["ledger.accounts.id", "ledger.accounts.ledger"]),
-        ForeignKeyConstraint(["credit_account_id", "ledger"], ["ledger.accounts.id", "ledger.accounts.ledger"]),
         Index(None, "debit_account_id", "timestamp", unique=True),
         Index(None, "credit_account_id", "timestamp", unique=True),
         Index(None, "pending_id", unique=True, postgresql_where=text("pending_id IS NOT NULL")),
         Index(None, "journal_id", postgresql_where=text("journal_id IS NOT NULL")),
+        Index(None, "xid", postgresql_using="brin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -109,6 +127,7 @@ class Transfer(Base):
     credit_debits_posted_fen: Mapped[int] = mapped_column(BigInteger)
     credit_credits_pending_fen: Mapped[int] = mapped_column(BigInteger)
     credit_credits_posted_fen: Mapped[int] = mapped_column(BigInteger)
+    xid: Mapped[int] = mapped_column(BigInteger, server_default=XID)
 
 
 class FailedTransfer(Base):
@@ -122,6 +141,8 @@ class FailedTransfer(Base):
 
 
 class PendingTransfer(Base):
+    """Where a pending transfer stands; derived, like `Balance`."""
+
     __tablename__ = "pending_transfers"
     __table_args__ = (
         Index(None, "debit_account_id", "expires_at", postgresql_where=OPEN_AND_DATED),
@@ -134,6 +155,7 @@ class PendingTransfer(Base):
     id: Mapped[UUID] = mapped_column(ForeignKey("ledger.transfers.id"), primary_key=True)
     debit_account_id: Mapped[UUID]
     credit_account_id: Mapped[UUID]
+    amount_fen: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime | None]
     state: Mapped[str]
     ended_at: Mapped[datetime | None]

@@ -34,12 +34,13 @@ RACED_KEYS = frozenset(
     {"pk_accounts", "pk_transfers", "pk_journals", "uq_journals_idempotency_key", "uq_journals_reverses_id"}
 )
 
+
 TRANSFER_COLUMNS = ", ".join(f"transfers.{column}" for column in Transfer._fields)
 
 LOCK = """
 SELECT id, ledger, flags, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
-FROM ledger.accounts
+FROM ledger.balances
 WHERE id = ANY(ARRAY(
     SELECT unnest(%(account_ids)b::uuid[])
     UNION ALL SELECT unnest(ARRAY[debit_account_id, credit_account_id])
@@ -85,17 +86,19 @@ def typed(type_: str, values: Iterable[Any]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """One INSERT from arrays, one array a column."""
+    """One INSERT from arrays, one array a column; of the rows, those are written that meet the condition."""
 
     table: str
     columns: tuple[tuple[str, str], ...]
+    condition: str = "true"
 
     def rows(self, rows: Sequence[Sequence[object]]) -> Part:
         names = [name for name, _ in self.columns]
         keys = [f"{self.table}_{name}" for name in names]
         arrays = ", ".join(f"%({key})b::{type_}[]" for key, (_, type_) in zip(keys, self.columns, strict=True))
         return Part(
-            f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT * FROM unnest({arrays})",  # noqa: S608 - names only
+            f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT made.* FROM unnest({arrays})"  # noqa: S608 - names only
+            f" AS made ({', '.join(names)}) WHERE {self.condition}",
             {
                 key: typed(type_, values)
                 for key, (_, type_), values in zip(keys, self.columns, zip(*rows, strict=True), strict=True)
@@ -103,6 +106,11 @@ class _Columns:
         )
 
 
+# Both accounts must stand in the transfer's ledger: this is the books' foreign key, asked once for the whole batch.
+BOTH_ACCOUNTS_STAND = """
+    EXISTS (SELECT FROM ledger.balances WHERE id = made.debit_account_id AND ledger = made.ledger)
+    AND EXISTS (SELECT FROM ledger.balances WHERE id = made.credit_account_id AND ledger = made.ledger)
+"""
 TRANSFERS = _Columns(
     "transfers",
     tuple(
@@ -116,6 +124,7 @@ TRANSFERS = _Columns(
             strict=True,
         )
     ),
+    condition=BOTH_ACCOUNTS_STAND,
 )
 HOLDS = _Columns(
     "pending_transfers",
@@ -123,6 +132,7 @@ HOLDS = _Columns(
         ("id", "uuid"),
         ("debit_account_id", "uuid"),
         ("credit_account_id", "uuid"),
+        ("amount_fen", "bigint"),
         ("expires_at", "timestamptz"),
         ("state", "text"),
         ("ended_at", "timestamptz"),
@@ -142,7 +152,7 @@ FROM unnest(%(ended_ids)b::uuid[], %(ended_states)b::text[], %(ended_ats)b::time
 WHERE holds.id = ended.id AND holds.id = ANY(ARRAY(SELECT unnest(%(ended_ids)b::uuid[])))
 """
 SUMS = """
-UPDATE ledger.accounts AS accounts SET
+UPDATE ledger.balances AS balances SET
     closed = new.closed,
     debits_pending_fen = new.debits_pending_fen, debits_posted_fen = new.debits_posted_fen,
     credits_pending_fen = new.credits_pending_fen, credits_posted_fen = new.credits_posted_fen,
@@ -151,7 +161,7 @@ FROM unnest(
     %(account_ids)b::uuid[], %(closed)b::boolean[], %(debits_pending)b::bigint[], %(debits_posted)b::bigint[],
     %(credits_pending)b::bigint[], %(credits_posted)b::bigint[], %(last_at)b::timestamptz[]
 ) AS new (id, closed, debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at)
-WHERE accounts.id = new.id AND accounts.id = ANY(ARRAY(SELECT unnest(%(account_ids)b::uuid[])))
+WHERE balances.id = new.id AND balances.id = ANY(ARRAY(SELECT unnest(%(account_ids)b::uuid[])))
 """
 
 
@@ -261,13 +271,18 @@ def read(
 
 
 def write(session: Session, machine: Machine, *parts: Part) -> None:
-    """Write what the machine decided, and `parts` of other tables with it, in one statement."""
-    every = [*parts, *_parts(machine)]
+    """Write what the machine decided, and `parts` of other tables with it, in one statement.
+
+    Raises RuntimeError if a transfer's accounts do not stand in its ledger: the caller must not commit.
+    """
+    every = [*_parts(machine), *parts]
     if not every:
         return
-    steps = ",\n".join(f"step_{number} AS ({part.sql})" for number, part in enumerate(every))
+    steps = ",\n".join(f"step_{number} AS ({part.sql} RETURNING 1)" for number, part in enumerate(every))
     parameters = {key: value for part in every for key, value in part.parameters.items()}
-    execute(session, f"WITH {steps} SELECT", parameters, reads=False)
+    ((written,),) = execute(session, f"WITH {steps} SELECT count(*) FROM step_0", parameters)  # noqa: S608 - parts of constants
+    if machine.created and written != len(machine.created):
+        raise RuntimeError("a transfer names an account that is not there, or not in its ledger")
 
 
 def execute(session: Session, sql: str, parameters: Mapping[str, object], *, reads: bool = True) -> Sequence[Any]:
@@ -337,6 +352,7 @@ def _hold_row(hold: Hold) -> tuple[object, ...]:
         transfer.id,
         transfer.debit_account_id,
         transfer.credit_account_id,
+        transfer.amount_fen,
         hold.expires_at,
         hold.state.value,
         hold.ended_at,

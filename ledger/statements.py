@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from ledger.checks import ENDING, PENDING, VOID
+from ledger.checks import ENDING, EXPIRED, PENDING
 from ledger.posting import execute
-from ledger.values import Balances, PendingState
+from ledger.values import MOVES_NOTHING, Balances, PendingState
 
 PAGE_MAX = 1_000
 END_OF_TIME = "infinity"
@@ -28,13 +28,13 @@ WITH last AS (
     ORDER BY timestamp DESC LIMIT 1
 )
 SELECT debits_pending - coalesce((
-           SELECT sum(amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers AS made USING (id)
+           SELECT sum(holds.amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers AS made USING (id)
            WHERE holds.debit_account_id = %(id)s AND expires_at <= %(at)s AND made.timestamp <= last.timestamp
            AND (state = 'open' OR state = 'expired' AND ended_at > last.timestamp)
        ), 0)::bigint,
        debits_posted,
        credits_pending - coalesce((
-           SELECT sum(amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers AS made USING (id)
+           SELECT sum(holds.amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers AS made USING (id)
            WHERE holds.credit_account_id = %(id)s AND expires_at <= %(at)s AND made.timestamp <= last.timestamp
            AND (state = 'open' OR state = 'expired' AND ended_at > last.timestamp)
        ), 0)::bigint,
@@ -167,8 +167,8 @@ def _line(row: Any) -> StatementLine:
         actor=row.actor,
         code=row.code,
         counter_account_id=row.counter_id,
-        posted_fen=0 if row.flags & (PENDING | VOID) else signed_fen,
-        held_fen=row.amount_fen if row.flags & PENDING else -row.ended_fen if row.flags & ENDING else 0,
+        posted_fen=0 if row.flags & MOVES_NOTHING else signed_fen,
+        held_fen=row.amount_fen if row.flags & PENDING else -row.ended_fen if row.flags & (ENDING | EXPIRED) else 0,
         state=None if row.state is None else PendingState(row.state),
         after=Balances(row.debits_pending, row.debits_posted, row.credits_pending, row.credits_posted),
     )

@@ -6,6 +6,7 @@ unique keys are a second wall, not a second copy. Checks come first, then change
 """
 
 import copy
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from ledger.checks import (
     CLOSING_DEBIT,
     END_OF_TIME,
     ENDING,
+    EXPIRED,
     LINKED,
     ONE_TICK,
     PENDING,
@@ -91,8 +93,6 @@ class Machine:
     def changed_accounts(self) -> list[AccountState]:
         """Give the accounts whose sums or last moment differ from what was loaded."""
         ids = {id_ for transfer in self.created for id_ in (transfer.debit_account_id, transfer.credit_account_id)}
-        for hold in self.ended.values():
-            ids.update((hold.transfer.debit_account_id, hold.transfer.credit_account_id))
         return [self.accounts[id_] for id_ in ids]
 
     def overdue(self) -> list[Hold]:
@@ -103,10 +103,8 @@ class Machine:
     def expire_overdue(self) -> None:
         """End every overdue hold: its amount is free again from this moment on."""
         for hold in self.overdue():
-            debit, credit = self._both(hold.transfer)
-            at = max(self.now, debit.last_at + ONE_TICK, credit.last_at + ONE_TICK)
-            debit.last_at = credit.last_at = at
-            self._end(hold, PendingState.EXPIRED, at=at, by=None)
+            pending = hold.transfer
+            self._write_ending(NewTransfer(id=expiry_id(pending.id)), EXPIRED, hold=hold, amount_fen=pending.amount_fen)
 
     def _take_chain(self, chain: Sequence[NewTransfer]) -> list[TransferResult]:
         self._before = _Before(self)
@@ -170,7 +168,7 @@ class Machine:
         if credit.closed:
             return Status.CREDIT_ACCOUNT_ALREADY_CLOSED
         amount_fen = balanced(event.amount_fen, flags, debit=debit, credit=credit)
-        at = max(self.now, debit.last_at + ONE_TICK, credit.last_at + ONE_TICK)
+        at = self._moment(debit, credit)
         if (status := overflow(amount_fen, flags, debit=debit, credit=credit)) is not None:
             return status
         if event.timeout_s and (END_OF_TIME - at).total_seconds() < event.timeout_s:
@@ -244,7 +242,7 @@ class Machine:
         if hold.state is not PendingState.OPEN:
             return _ENDED[hold.state]
         debit, credit = self._both(pending)
-        at = max(self.now, debit.last_at + ONE_TICK, credit.last_at + ONE_TICK)
+        at = self._moment(debit, credit)
         if hold.is_over(at):
             return Status.PENDING_TRANSFER_EXPIRED
         # The only movement of a closed account is to void a pending transfer.
@@ -252,15 +250,16 @@ class Machine:
             return Status.DEBIT_ACCOUNT_ALREADY_CLOSED
         if credit.closed and not flags & VOID:
             return Status.CREDIT_ACCOUNT_ALREADY_CLOSED
-        return self._write_ending(event, flags, hold=hold, amount_fen=amount_fen, at=at)
+        return self._write_ending(event, flags, hold=hold, amount_fen=amount_fen)
 
-    def _write_ending(self, event: NewTransfer, flags: int, *, hold: Hold, amount_fen: int, at: datetime) -> Transfer:
+    def _write_ending(self, event: NewTransfer, flags: int, *, hold: Hold, amount_fen: int) -> Transfer:
         pending = hold.transfer
         debit, credit = self._both(pending)
         self._remember(debit, credit)
         self._remember_hold(hold)
+        at = self._moment(debit, credit)
         debit.last_at = credit.last_at = at
-        self._end(hold, PendingState.POSTED if flags & POST else PendingState.VOIDED, at=at, by=event.id)
+        self._end(hold, _END_STATES[flags & (ENDING | EXPIRED)], at=at, by=event.id)
         if flags & POST:
             debit.debits_posted_fen += amount_fen
             credit.credits_posted_fen += amount_fen
@@ -277,16 +276,16 @@ class Machine:
             event.user_data_128 or pending.user_data_128,
             event.user_data_64 or pending.user_data_64,
             event.user_data_32 or pending.user_data_32,
-            self.journal_id,
+            None if flags & EXPIRED else self.journal_id,
             at,
-            self.value_at or at,
+            at if flags & EXPIRED else self.value_at or at,
             *debit.sums(),
             *credit.sums(),
         )
         self._keep(transfer)
         return transfer
 
-    def _end(self, hold: Hold, state: PendingState, *, at: datetime, by: UUID | None) -> None:
+    def _end(self, hold: Hold, state: PendingState, *, at: datetime, by: UUID) -> None:
         debit, credit = self._both(hold.transfer)
         debit.debits_pending_fen -= hold.transfer.amount_fen
         credit.credits_pending_fen -= hold.transfer.amount_fen
@@ -298,6 +297,9 @@ class Machine:
         self.ended[hold.transfer.id] = hold
 
     # --- keeping
+
+    def _moment(self, debit: AccountState, credit: AccountState) -> datetime:
+        return max(self.now, debit.last_at + ONE_TICK, credit.last_at + ONE_TICK)
 
     def _pending_of(self, transfer: Transfer) -> Transfer | None:
         return None if transfer.pending_id is None else self.transfers.get(transfer.pending_id)
@@ -338,11 +340,17 @@ class _Before:
         machine.ended = {id_: hold for id_, hold in machine.ended.items() if id_ in self._ended}
 
 
+_END_STATES = {POST: PendingState.POSTED, VOID: PendingState.VOIDED, EXPIRED: PendingState.EXPIRED}
 _ENDED = {
     PendingState.POSTED: Status.PENDING_TRANSFER_ALREADY_POSTED,
     PendingState.VOIDED: Status.PENDING_TRANSFER_ALREADY_VOIDED,
     PendingState.EXPIRED: Status.PENDING_TRANSFER_EXPIRED,
 }
+
+
+def expiry_id(pending_id: UUID) -> UUID:
+    """Give the id of the transfer that marks the end of a hold by time; it follows from the hold's."""
+    return UUID(bytes=hashlib.sha256(b"expired" + pending_id.bytes).digest()[:16])
 
 
 def _chains(events: Iterable[NewTransfer]) -> Iterable[list[NewTransfer]]:

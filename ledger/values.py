@@ -28,7 +28,7 @@ class AccountFlag(IntFlag):
 
 
 class TransferFlag(IntFlag):
-    """TigerBeetle's transfer flags."""
+    """TigerBeetle's transfer flags, and one of ours that no caller may set: the mark of a hold that ran out of time."""
 
     NONE = 0
     LINKED = 1
@@ -39,6 +39,11 @@ class TransferFlag(IntFlag):
     BALANCING_CREDIT = 32
     CLOSING_DEBIT = 64
     CLOSING_CREDIT = 128
+    EXPIRED_PENDING_TRANSFER = 256
+
+
+MOVES_NOTHING = TransferFlag.PENDING | TransferFlag.VOID_PENDING_TRANSFER | TransferFlag.EXPIRED_PENDING_TRANSFER
+"""A transfer with one of these flags reserves or sets free; every other one moves its amount for good."""
 
 
 class PendingState(StrEnum):

@@ -48,6 +48,7 @@ class Entry:
     amount_fen: int
     state: str
     seconds_left: int | None = None
+    reserved_fen: int = 0
 
 
 class Model:
@@ -96,13 +97,14 @@ class Model:
 
     def end(self, hold: UUID, *, amount_fen: int | None, how: str) -> str:
         entry = self.entries[hold]
-        if how == "posted" and amount_fen is not None and amount_fen > entry.amount_fen:
+        reserved_fen = entry.reserved_fen or entry.amount_fen
+        if how == "posted" and amount_fen is not None and amount_fen > reserved_fen:
             return "exceeds_pending_transfer_amount"
         if entry.state != "open":
             return {"expired": "pending_transfer_expired"}.get(entry.state, f"pending_transfer_already_{entry.state}")
         entry.state = how
         if how == "posted" and amount_fen is not None:
-            entry.amount_fen = amount_fen
+            entry.reserved_fen, entry.amount_fen = reserved_fen, amount_fen
         return "created"
 
     def wait(self, seconds: int) -> None:

@@ -33,6 +33,7 @@ from ledger import (
     reverse_journal,
 )
 from tests.ledger.stories import pass_time
+from tests.owner import as_owner
 
 T = TypeVar("T")
 BANK, CARD, INCOME = (UUID(f"0193d1f0-0000-7000-8000-00000000000{digit}") for digit in "123")
@@ -276,6 +277,7 @@ def wait_until_blocked(database: Database) -> None:
     )
     for _ in range(200):
         with database.transaction() as session:
+            as_owner(session)
             if session.scalar(blocked):
                 return
         time.sleep(0.01)

@@ -130,7 +130,7 @@ def test_every_kind_of_process_was_killed_at_twenty_moments_or_more(aftermath: A
 def test_the_books_balance_and_no_hold_is_left(aftermath: Aftermath) -> None:
     with aftermath.database.reader() as session:
         assert ledger.audit(session) == []
-        held = session.scalar(text("SELECT sum(debits_pending_fen + credits_pending_fen) FROM ledger.accounts"))
+        held = session.scalar(text("SELECT sum(debits_pending_fen + credits_pending_fen) FROM ledger.balances"))
         assert held == 0
 
 

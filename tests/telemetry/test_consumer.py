@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from telemetry.consumer import Consumer
 from telemetry.models import Message
+from tests.owner import as_owner
 from tests.telemetry.network import MOSQUITTO, PASSWORD, Hand, Running, wait_until, working
 from tests.telemetry.wire import BOX, Server, at, minute, topic
 
@@ -109,6 +110,7 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_lost(
 def test_a_message_that_only_the_database_refuses_is_buried_alone(embedded_broker: Running, server: Server) -> None:
     server.enrol()
     with server.database.transaction() as session:
+        as_owner(session)
         session.execute(text("ALTER TABLE telemetry.message ADD CHECK (seq <> 13)"))
     with working(consumer(embedded_broker, server.database.transaction)):
         hand = box_on(embedded_broker)

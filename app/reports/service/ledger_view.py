@@ -15,7 +15,7 @@ from app.instruments.models import Instrument, InstrumentGroup, SubCenter, Unit
 from app.people.principals import Principal
 from app.reconciliation.models import UsageRecord
 from app.reports.service.places import instruments_with_homes, managed_by
-from app.reports.service.postings import PENDING, VOID, Posting, find
+from app.reports.service.postings import Posting, find
 from app.sessions.models import CardSession, SessionStatus
 from app.subsidies.models import Decision, DecisionStatus
 from ledger.models import Transfer
@@ -113,7 +113,7 @@ def unit_account(
         raise Refusal(Code.NOT_FOUND)
     book = Book(BookRole.UNIT_PAYABLE, unit.id).id
     touching = or_(Transfer.debit_account_id == book, Transfer.credit_account_id == book)
-    moved = touching & (Transfer.flags.bitwise_and(PENDING | VOID) == 0)
+    moved = touching & (Transfer.flags.bitwise_and(int(ledger.MOVES_NOTHING)) == 0)
     # One more than a page says whether another follows; counting them all would grow with the years.
     found = find(session, moved, newest_first=True, limit=page_size + 1, skip=(page - 1) * page_size)
     return UnitAccount(

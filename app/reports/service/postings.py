@@ -16,7 +16,7 @@ from ledger.values import TransferFlag
 
 PENDING = int(TransferFlag.PENDING)
 POST = int(TransferFlag.POST_PENDING_TRANSFER)
-VOID = int(TransferFlag.VOID_PENDING_TRANSFER)
+FREED = int(TransferFlag.VOID_PENDING_TRANSFER | TransferFlag.EXPIRED_PENDING_TRANSFER)
 POSTINGS_MAX = 500
 
 _debited, _credited = aliased(Account), aliased(Account)
@@ -117,4 +117,4 @@ def _phase(flags: int) -> str:
         return "hold"
     if flags & POST:
         return "post"
-    return "void" if flags & VOID else "move"
+    return "void" if flags & FREED else "move"

@@ -15,10 +15,10 @@ from app.cards.models import CardAccount
 from app.cards.service import AccountView, account_view
 from app.people.principals import Principal
 from app.reconciliation.models import UsageRecord
-from app.reports.service.postings import PENDING, VOID
 from app.sessions.models import CardSession
 from app.subsidies.models import Decision
 from ledger.models import Journal, Transfer
+from ledger.values import MOVES_NOTHING
 
 TRANSFERS_MAX = 5_000
 
@@ -116,7 +116,7 @@ def _books(account_id: int) -> tuple[UUID, UUID, UUID]:
 
 
 def _moves_money() -> ColumnElement[bool]:
-    return Transfer.flags.bitwise_and(PENDING | VOID) == 0
+    return Transfer.flags.bitwise_and(int(MOVES_NOTHING)) == 0
 
 
 def _money(session: Session, account_id: int, *, until: datetime) -> Money:

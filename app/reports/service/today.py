@@ -19,7 +19,7 @@ from app.reports.service.places import Place, instruments_with_homes, places_of
 from app.sessions.models import OPEN_STATUSES, CardSession
 from app.subsidies.models import Fund
 from app.topups.models import TopUp, TopUpStatus
-from ledger.models import Account
+from ledger.models import Account, Balance
 from telemetry.states import State
 
 VERIFIED_SHARE_DAYS = 30
@@ -108,8 +108,8 @@ def book_checks(session: Session, *, sums: dict[BookRole, int] | None = None) ->
     by_role = sums if sums is not None else _sums_by_role(session)
     posted = session.execute(
         select(
-            func.coalesce(func.sum(Account.debits_posted_fen), 0),
-            func.coalesce(func.sum(Account.credits_posted_fen), 0),
+            func.coalesce(func.sum(Balance.debits_posted_fen), 0),
+            func.coalesce(func.sum(Balance.credits_posted_fen), 0),
         )
     ).one()
     charged = session.execute(
@@ -118,9 +118,9 @@ def book_checks(session: Session, *, sums: dict[BookRole, int] | None = None) ->
         ).where(CardSession.status.in_(CHARGED))
     ).one()
     earned_fen = session.scalar(
-        select(func.coalesce(func.sum(Account.credits_posted_fen), 0)).where(
-            Account.code == lines_number(BookRole.UNIT_PAYABLE)
-        )
+        select(func.coalesce(func.sum(Balance.credits_posted_fen), 0))
+        .join(Account, Account.id == Balance.id)
+        .where(Account.code == lines_number(BookRole.UNIT_PAYABLE))
     )
     fiscal = (BookRole.SUBSIDY_FUND, BookRole.REWARD_FUND, BookRole.SUBSIDY_PURSE, BookRole.REWARD_PAYABLE)
     return (
@@ -143,9 +143,9 @@ def _sums_by_role(session: Session) -> dict[BookRole, int]:
     """Give what all accounts of each role hold together, on the side on which the role grows."""
     net = dict(
         session.execute(
-            select(Account.code, func.sum(Account.debits_posted_fen - Account.credits_posted_fen)).group_by(
-                Account.code
-            )
+            select(Account.code, func.sum(Balance.debits_posted_fen - Balance.credits_posted_fen))
+            .join(Balance, Balance.id == Account.id)
+            .group_by(Account.code)
         ).all()
     )
     return {role: int(net.get(line.number) or 0) * (1 if line.grows_by_debit else -1) for role, line in chart().items()}
