@@ -6,8 +6,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from ledger.arrays import array
 from ledger.errors import CreateAccountStatus as Status
-from ledger.posting import BATCH_MAX, execute, typed
+from ledger.posting import BATCH_MAX, execute
 from ledger.values import ID_MAX, ID_ZERO, Account, AccountFlag, AccountResult, Balances, NewAccount
 
 KNOWN = int(
@@ -194,14 +195,14 @@ def _insert(session: Session, made: Sequence[NewAccount]) -> None:
         session,
         INSERT,
         {
-            "ids": [new.id for new in made],
-            "ledgers": typed("integer", (new.ledger for new in made)),
-            "codes": typed("integer", (new.code for new in made)),
-            "flags": typed("smallint", (int(new.flags) for new in made)),
-            "data_128": [new.user_data_128 for new in made],
-            "data_64": typed("bigint", (new.user_data_64 for new in made)),
-            "data_32": typed("integer", (new.user_data_32 for new in made)),
-            "closed": [bool(new.flags & AccountFlag.CLOSED) for new in made],
+            "ids": array("uuid", [new.id for new in made]),
+            "ledgers": array("integer", [new.ledger for new in made]),
+            "codes": array("integer", [new.code for new in made]),
+            "flags": array("smallint", [int(new.flags) for new in made]),
+            "data_128": array("uuid", [new.user_data_128 for new in made]),
+            "data_64": array("bigint", [new.user_data_64 for new in made]),
+            "data_32": array("integer", [new.user_data_32 for new in made]),
+            "closed": array("boolean", [bool(new.flags & AccountFlag.CLOSED) for new in made]),
         },
         reads=False,
     )

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from sqlalchemy.orm import Session
-
 from ledger import posting
+from ledger.arrays import array
 from ledger.errors import CreateTransferStatus, JournalStatus
-from ledger.posting import Part
+from ledger.posting import Runner
 from ledger.transfers import Machine
 from ledger.values import (
     MOVES_NOTHING,
@@ -26,25 +25,28 @@ from ledger.values import (
 )
 
 REMEMBERED = """
-SELECT id, request_hash, NULL AS failing_position, NULL AS failing_status
-FROM ledger.journals WHERE idempotency_key = %(key)s
-UNION ALL SELECT journal_id, request_hash, failing_position, failing_status
-FROM ledger.refused_journals WHERE idempotency_key = %(key)s
-UNION ALL SELECT id, NULL, NULL, NULL FROM ledger.journals WHERE id = %(id)s AND idempotency_key <> %(key)s
-LIMIT 1
+SELECT idempotency_key, id, request_hash, NULL::integer AS failing_position, NULL AS failing_status
+FROM ledger.journals WHERE idempotency_key = ANY(ARRAY(SELECT unnest(%(keys)b::text[])))
+UNION ALL SELECT idempotency_key, id, request_hash, NULL::integer, NULL
+FROM ledger.journals WHERE id = ANY(ARRAY(SELECT unnest(%(ids)b::uuid[])))
+UNION ALL SELECT idempotency_key, journal_id, request_hash, failing_position, failing_status
+FROM ledger.refused_journals WHERE idempotency_key = ANY(ARRAY(SELECT unnest(%(keys)b::text[])))
 """
-INSERT = """
-INSERT INTO ledger.journals
-    (id, kind, reference, text, actor, value_at, created_at, idempotency_key, request_hash, reverses_id)
-VALUES (%(journal_id)s, %(kind)s, %(reference)s, %(text)s, %(actor)s, coalesce(%(value_at)s, %(now)s), %(now)s,
-        %(key)s, %(request_hash)s, %(reverses_id)s)
-"""
-INSERT_REFUSED = """
-INSERT INTO ledger.refused_journals
-    (idempotency_key, journal_id, request_hash, failing_position, failing_status, created_at)
-VALUES (%(key)s, %(journal_id)s, %(request_hash)s, %(failing_position)s, %(failing_status)s, %(now)s)
-"""
-
+JOURNALS = posting.Columns(
+    "journals",
+    (
+        *(("id", "uuid"), ("kind", "text"), ("reference", "text"), ("text", "text"), ("actor", "text")),
+        *(("value_at", "timestamptz"), ("created_at", "timestamptz"), ("idempotency_key", "text")),
+        *(("request_hash", "bytea"), ("reverses_id", "uuid")),
+    ),
+)
+REFUSED = posting.Columns(
+    "refused_journals",
+    (
+        *(("idempotency_key", "text"), ("journal_id", "uuid"), ("request_hash", "bytea")),
+        *(("failing_position", "integer"), ("failing_status", "text"), ("created_at", "timestamptz")),
+    ),
+)
 
 _STATUSES = {status.value: status for status in CreateTransferStatus}
 
@@ -52,23 +54,47 @@ _STATUSES = {status.value: status for status in CreateTransferStatus}
 class _Memory(NamedTuple):
     """What an idempotency key was answered before."""
 
+    key: str
     journal_id: UUID
-    request_hash: bytes | None
+    request_hash: bytes
     failing_position: int | None
     failing_status: str | None
 
 
-def post_journal(session: Session, journal: NewJournal) -> JournalResult:
+Wish = NewJournal | Sequence[NewTransfer]
+"""What one caller wants of a batch: a journal, or transfers without one."""
+
+
+class _Wanted(NamedTuple):
+    journal: NewJournal | None
+    chain: Sequence[NewTransfer]
+    reverses_id: UUID | None = None
+
+
+def post_journal(session: Runner, journal: NewJournal) -> JournalResult:
     """Post all transfers of the journal, or none.
 
     The same key with the same content (ids included) gives the first answer again, refusals for passing reasons
     included; with other content, `idempotency_conflict`. Raises a deadlock or serialisation failure: do the same again.
     """
-    return _post(session, journal, reverses_id=None)
+    return _post(session, journal)
+
+
+def post_together(session: Runner, wishes: Sequence[Wish]) -> list[JournalResult | list[TransferResult]]:
+    """Post what several callers want in one go, each as if alone and in this order: one lock, one read, one write.
+
+    A journal is answered as by `post_journal`, transfers as by `create_transfers`. At most 8,189 transfers in all, else
+    ValueError.
+    """
+    wanted = [
+        _Wanted(wish, _linked(wish.transfers)) if isinstance(wish, NewJournal) else _Wanted(None, wish)
+        for wish in wishes
+    ]
+    return _Batch(session, wanted).post()
 
 
 def reverse_journal(
-    session: Session,
+    session: Runner,
     journal_id: UUID,
     *,
     id: UUID,  # noqa: A002 - the word for it in the whole ledger
@@ -103,28 +129,76 @@ def reverse_journal(
     return _post(session, journal, reverses_id=journal_id)
 
 
-def _post(session: Session, journal: NewJournal, *, reverses_id: UUID | None) -> JournalResult:
-    if not journal.transfers:
-        return JournalResult(status=JournalStatus.JOURNAL_EMPTY, journal_id=journal.id)
-    chain = _linked(journal.transfers)
-    machine = posting.load(session, chain, journal_id=journal.id, value_at=journal.value_at)
-    # After the locks, so that of two equal requests the second one waits and then finds the first one's answer.
-    request_hash = _hash(journal, chain)
-    if (memory := _remembered(session, journal)) is not None:
-        return _answer_again(journal, chain, memory=memory, request_hash=request_hash, machine=machine)
-    results = tuple(machine.run(chain))
-    values: dict[str, object] = {
-        "journal_id": journal.id,
-        "key": journal.idempotency_key,
-        "request_hash": request_hash,
-        "now": machine.now,
-    }
-    if all(result.status is CreateTransferStatus.CREATED for result in results):
-        posting.write(session, machine, _insert_part(journal, values, reverses_id=reverses_id))
-        return JournalResult(status=JournalStatus.POSTED, journal_id=journal.id, results=results)
-    refused = JournalResult(status=JournalStatus.REFUSED, journal_id=journal.id, results=results)
-    posting.write(session, machine, *_refusal_parts(refused, values))
-    return refused
+def _post(session: Runner, journal: NewJournal, *, reverses_id: UUID | None = None) -> JournalResult:
+    (result,) = _Batch(session, [_Wanted(journal, _linked(journal.transfers), reverses_id)]).post()
+    if not isinstance(result, JournalResult):
+        raise TypeError("a journal is answered by a journal's result")
+    return result
+
+
+class _Batch:
+    """Wishes on their way through one machine, and the rows of journals that they leave."""
+
+    def __init__(self, session: Runner, wanted: Sequence[_Wanted]) -> None:
+        self._session = session
+        self._wanted = wanted
+        self._machine = posting.load(session, [event for each in wanted for event in each.chain])
+        # After the locks, so that of two equal requests the second one waits and then finds the first one's answer.
+        self._by_key, self._key_of = _remembered(session, [each.journal for each in wanted if each.journal])
+        self._posted: list[tuple[object, ...]] = []
+        self._refused: list[tuple[object, ...]] = []
+
+    def post(self) -> list[JournalResult | list[TransferResult]]:
+        results = [self._take(each) for each in self._wanted]
+        parts = [columns.rows(rows) for columns, rows in ((JOURNALS, self._posted), (REFUSED, self._refused)) if rows]
+        posting.write(self._session, self._machine, *parts)
+        return results
+
+    def _take(self, wanted: _Wanted) -> JournalResult | list[TransferResult]:
+        journal, chain, _ = wanted
+        machine = self._machine
+        if journal is None:
+            machine.journal_id = machine.value_at = None
+            return machine.run(chain)
+        if not chain:
+            return JournalResult(status=JournalStatus.JOURNAL_EMPTY, journal_id=journal.id)
+        request_hash = _hash(journal, chain)
+        if (memory := self._by_key.get(journal.idempotency_key)) is not None:
+            return _answer_again(journal, chain, memory=memory, request_hash=request_hash, machine=machine)
+        if journal.id in self._key_of:
+            return JournalResult(status=JournalStatus.JOURNAL_EXISTS, journal_id=journal.id)
+        machine.journal_id, machine.value_at = journal.id, journal.value_at
+        results = tuple(machine.run(chain))
+        if all(result.status is CreateTransferStatus.CREATED for result in results):
+            self._keep_posted(journal, request_hash, reverses_id=wanted.reverses_id)
+            return JournalResult(status=JournalStatus.POSTED, journal_id=journal.id, results=results)
+        refused = JournalResult(status=JournalStatus.REFUSED, journal_id=journal.id, results=results)
+        self._keep_refused(journal, request_hash, refused)
+        return refused
+
+    def _keep_posted(self, journal: NewJournal, request_hash: bytes, *, reverses_id: UUID | None) -> None:
+        now = self._machine.now
+        self._posted.append(
+            (
+                *(journal.id, journal.kind, journal.reference, journal.text, journal.actor, journal.value_at or now),
+                *(now, journal.idempotency_key, request_hash, reverses_id),
+            )
+        )
+        self._remember(_Memory(journal.idempotency_key, journal.id, request_hash, None, None))
+        self._key_of[journal.id] = journal.idempotency_key
+
+    def _keep_refused(self, journal: NewJournal, request_hash: bytes, refused: JournalResult) -> None:
+        """Remember a refusal only if its ids are burnt; after any other the caller may correct the content."""
+        status = refused.failed
+        if status is None or not status.passing:
+            return
+        position = next(number for number, result in enumerate(refused.results) if result.status is status)
+        key = journal.idempotency_key
+        self._refused.append((key, journal.id, request_hash, position, status.value, self._machine.now))
+        self._remember(_Memory(key, journal.id, request_hash, position, status.value))
+
+    def _remember(self, memory: _Memory) -> None:
+        self._by_key[memory.key] = memory
 
 
 def _linked(transfers: Sequence[NewTransfer]) -> tuple[NewTransfer, ...]:
@@ -153,16 +227,21 @@ def _hash(journal: NewJournal, chain: Sequence[NewTransfer]) -> bytes:
     return hashlib.sha256(json.dumps([header, lines], default=str).encode()).digest()
 
 
-def _remembered(session: Session, journal: NewJournal) -> _Memory | None:
-    rows = posting.execute(session, REMEMBERED, {"key": journal.idempotency_key, "id": journal.id})
-    return _Memory._make(rows[0]) if rows else None
+def _remembered(session: Runner, journals: Sequence[NewJournal]) -> tuple[dict[str, _Memory], dict[UUID, str]]:
+    """Give what these keys were answered before, and the keys of those of these journals that exist."""
+    if not journals:
+        return {}, {}
+    keys, ids = [journal.idempotency_key for journal in journals], [journal.id for journal in journals]
+    rows = posting.execute(session, REMEMBERED, {"keys": array("text", keys), "ids": array("uuid", ids)})
+    memories = [_Memory._make(row) for row in rows]
+    return {each.key: each for each in memories}, {
+        each.journal_id: each.key for each in memories if each.failing_status is None
+    }
 
 
 def _answer_again(
     journal: NewJournal, chain: Sequence[NewTransfer], *, memory: _Memory, request_hash: bytes, machine: Machine
 ) -> JournalResult:
-    if memory.request_hash is None:
-        return JournalResult(status=JournalStatus.JOURNAL_EXISTS, journal_id=journal.id)
     if memory.request_hash != request_hash:
         return JournalResult(status=JournalStatus.IDEMPOTENCY_CONFLICT, journal_id=memory.journal_id)
     if memory.failing_status is None:
@@ -180,32 +259,8 @@ def _answer_again(
     return JournalResult(status=status, journal_id=journal.id, results=tuple(results), replayed=True)
 
 
-def _insert_part(journal: NewJournal, values: dict[str, object], *, reverses_id: UUID | None) -> Part:
-    return Part(
-        INSERT,
-        {
-            **values,
-            "kind": journal.kind,
-            "reference": journal.reference,
-            "text": journal.text,
-            "actor": journal.actor,
-            "value_at": journal.value_at,
-            "reverses_id": reverses_id,
-        },
-    )
-
-
-def _refusal_parts(refused: JournalResult, values: dict[str, object]) -> list[Part]:
-    """Remember a refusal only if its ids are burnt; after any other the caller may correct the content."""
-    status = refused.failed
-    if status is None or not status.passing:
-        return []
-    position = next(number for number, result in enumerate(refused.results) if result.status is status)
-    return [Part(INSERT_REFUSED, {**values, "failing_position": position, "failing_status": status.value})]
-
-
 def _read_original(
-    session: Session, journal_id: UUID
+    session: Runner, journal_id: UUID
 ) -> tuple[str, list[Transfer], set[PendingState], str | None] | None:
     head: Sequence[Any] = posting.execute(
         session,

@@ -19,15 +19,18 @@ from uuid import UUID
 
 import psycopg.errors
 import sqlalchemy.exc
-from psycopg.types.numeric import Int2, Int4, Int8
 from sqlalchemy.orm import Session
 
+from ledger.arrays import array
 from ledger.checks import BALANCING_CREDIT, BALANCING_DEBIT, CREDITS_LIMITED, DEBITS_LIMITED, PENDING, AccountState
 from ledger.transfers import Hold, Machine
 from ledger.values import NewTransfer, PendingState, Transfer, TransferResult
 
 BATCH_MAX = 8_189
 """As many events as one batch may have, as in TigerBeetle."""
+
+Runner = Session | psycopg.Connection
+"""What runs the ledger's SQL: a session that does other work beside it, or a bare connection that does nothing else."""
 
 # These keys are hit only when two transactions took the same id or key at the same moment over different accounts.
 RACED_KEYS = frozenset(
@@ -74,18 +77,8 @@ class Part(NamedTuple):
     parameters: Mapping[str, object]
 
 
-# The driver types a list of numbers by its greatest; each such guess would be a prepared statement of its own.
-_NUMBERS: dict[str, type[int]] = {"smallint": Int2, "integer": Int4, "bigint": Int8}
-
-
-def typed(type_: str, values: Iterable[Any]) -> list[Any]:
-    """Give the values as a list that the driver sends as an array of this type."""
-    number = _NUMBERS.get(type_)
-    return list(values) if number is None else list(map(number, values))
-
-
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class Columns:
     """One INSERT from arrays, one array a column; of the rows, those are written that meet the condition."""
 
     table: str
@@ -93,6 +86,7 @@ class _Columns:
     condition: str = "true"
 
     def rows(self, rows: Sequence[Sequence[object]]) -> Part:
+        """Give the statement that writes these rows, at least one."""
         names = [name for name, _ in self.columns]
         keys = [f"{self.table}_{name}" for name in names]
         arrays = ", ".join(f"%({key})b::{type_}[]" for key, (_, type_) in zip(keys, self.columns, strict=True))
@@ -100,7 +94,7 @@ class _Columns:
             f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT made.* FROM unnest({arrays})"  # noqa: S608 - names only
             f" AS made ({', '.join(names)}) WHERE {self.condition}",
             {
-                key: typed(type_, values)
+                key: array(type_, values)
                 for key, (_, type_), values in zip(keys, self.columns, zip(*rows, strict=True), strict=True)
             },
         )
@@ -111,7 +105,7 @@ BOTH_ACCOUNTS_STAND = """
     EXISTS (SELECT FROM ledger.balances WHERE id = made.debit_account_id AND ledger = made.ledger)
     AND EXISTS (SELECT FROM ledger.balances WHERE id = made.credit_account_id AND ledger = made.ledger)
 """
-TRANSFERS = _Columns(
+TRANSFERS = Columns(
     "transfers",
     tuple(
         zip(
@@ -126,7 +120,7 @@ TRANSFERS = _Columns(
     ),
     condition=BOTH_ACCOUNTS_STAND,
 )
-HOLDS = _Columns(
+HOLDS = Columns(
     "pending_transfers",
     (
         ("id", "uuid"),
@@ -166,7 +160,7 @@ WHERE balances.id = new.id AND balances.id = ANY(ARRAY(SELECT unnest(%(account_i
 
 
 def create_transfers(
-    session: Session,
+    session: Runner,
     transfers: Sequence[NewTransfer],
     *,
     journal_id: UUID | None = None,
@@ -179,15 +173,14 @@ def create_transfers(
     changes no balance of now; None is the moment of posting. `journal_id` must exist: `post_journal` makes one. At most
     8,189 transfers, else ValueError.
     """
-    machine = load(session, transfers, journal_id=journal_id, value_at=value_at)
+    machine = load(session, transfers)
+    machine.journal_id, machine.value_at = journal_id, value_at
     results = machine.run(transfers)
     write(session, machine)
     return results
 
 
-def load(
-    session: Session, events: Sequence[NewTransfer], *, journal_id: UUID | None = None, value_at: datetime | None = None
-) -> Machine:
+def load(session: Runner, events: Sequence[NewTransfer]) -> Machine:
     """Lock the accounts that the events name and read everything the rules need to know."""
     if len(events) > BATCH_MAX:
         raise ValueError(f"A batch holds at most {BATCH_MAX} transfers, not {len(events)}")
@@ -212,12 +205,11 @@ def load(
             if id_ not in accounts
         }
         if not missing:
-            machine.journal_id, machine.value_at = journal_id, value_at
             return machine
         accounts.update(lock_accounts(session, account_ids=missing))
 
 
-def lookup_transfers(session: Session, ids: Iterable[UUID]) -> list[Transfer]:
+def lookup_transfers(session: Runner, ids: Iterable[UUID]) -> list[Transfer]:
     """Give the transfers that exist among these ids, in the order they were made."""
     rows = execute(
         session,
@@ -228,7 +220,7 @@ def lookup_transfers(session: Session, ids: Iterable[UUID]) -> list[Transfer]:
 
 
 def lock_accounts(
-    session: Session, *, account_ids: Iterable[UUID], pending_ids: Sequence[UUID] = (), wait: bool = True
+    session: Runner, *, account_ids: Iterable[UUID], pending_ids: Sequence[UUID] = (), wait: bool = True
 ) -> dict[UUID, AccountState]:
     """Lock these accounts and those of these pending transfers until the transaction ends.
 
@@ -237,13 +229,13 @@ def lock_accounts(
     rows = execute(
         session,
         LOCK if wait else LOCK + "SKIP LOCKED",
-        {"account_ids": list(account_ids), "pending_ids": list(pending_ids)},
+        {"account_ids": array("uuid", list(account_ids)), "pending_ids": array("uuid", pending_ids)},
     )
     return {row[0]: AccountState(*row) for row in rows}
 
 
 def read(
-    session: Session,
+    session: Runner,
     *,
     accounts: dict[UUID, AccountState],
     ids: Sequence[UUID],
@@ -254,7 +246,11 @@ def read(
     rows = execute(
         session,
         READ,
-        {"ids": list(ids), "judged_debits": list(judged_debits), "judged_credits": list(judged_credits)},
+        {
+            "ids": array("uuid", ids),
+            "judged_debits": array("uuid", judged_debits),
+            "judged_credits": array("uuid", judged_credits),
+        },
     )
     transfers: dict[UUID, Transfer] = {}
     holds: dict[UUID, Hold] = {}
@@ -270,7 +266,7 @@ def read(
     return Machine(now=rows[0][0], accounts=accounts, transfers=transfers, holds=holds, failed=set(rows[0][1]))
 
 
-def write(session: Session, machine: Machine, *parts: Part) -> None:
+def write(session: Runner, machine: Machine, *parts: Part) -> None:
     """Write what the machine decided, and `parts` of other tables with it, in one statement.
 
     Raises RuntimeError if a transfer's accounts do not stand in its ledger: the caller must not commit.
@@ -285,21 +281,40 @@ def write(session: Session, machine: Machine, *parts: Part) -> None:
         raise RuntimeError("a transfer names an account that is not there, or not in its ledger")
 
 
-def execute(session: Session, sql: str, parameters: Mapping[str, object], *, reads: bool = True) -> Sequence[Any]:
+def execute(session: Runner, sql: str, parameters: Mapping[str, object], *, reads: bool = True) -> Sequence[Any]:
     """Run one statement of the driver's own SQL.
 
     Raises the database's error; a key that another transaction took at the same moment becomes a serialisation
     failure, so that doors retry it and then find the other's answer.
     """
+    if isinstance(session, psycopg.Connection):
+        return _execute_bare(session, sql, parameters, reads=reads)
     try:
         result = session.connection().exec_driver_sql(sql, dict(parameters))
     except sqlalchemy.exc.IntegrityError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) not in RACED_KEYS:
+        if (raced := _raced(error.orig)) is None:
             raise
-        raced = psycopg.errors.SerializationFailure("another transaction took the same id at the same moment")
         raise sqlalchemy.exc.OperationalError(error.statement, None, raced) from error
     return result.fetchall() if reads else ()
+
+
+def _execute_bare(
+    connection: psycopg.Connection, sql: str, parameters: Mapping[str, object], *, reads: bool
+) -> Sequence[Any]:
+    try:
+        cursor = connection.execute(sql, parameters, binary=True)
+    except psycopg.errors.UniqueViolation as error:
+        if (raced := _raced(error)) is None:
+            raise
+        raise raced from error
+    return cursor.fetchall() if reads else ()
+
+
+def _raced(error: object) -> psycopg.errors.SerializationFailure | None:
+    diagnosis = getattr(error, "diag", None)
+    if getattr(diagnosis, "constraint_name", None) not in RACED_KEYS:
+        return None
+    return psycopg.errors.SerializationFailure("another transaction took the same id at the same moment")
 
 
 def _judged(events: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]) -> tuple[list[UUID], list[UUID]]:
@@ -327,10 +342,10 @@ def _parts(machine: Machine) -> Iterable[Part]:
         yield Part(
             ENDED,
             {
-                "ended_ids": [hold.transfer.id for hold in ended],
-                "ended_states": [hold.state.value for hold in ended],
-                "ended_ats": [hold.ended_at for hold in ended],
-                "ended_bys": [hold.ended_by for hold in ended],
+                "ended_ids": array("uuid", [hold.transfer.id for hold in ended]),
+                "ended_states": array("text", [hold.state.value for hold in ended]),
+                "ended_ats": array("timestamptz", [hold.ended_at for hold in ended]),
+                "ended_bys": array("uuid", [hold.ended_by for hold in ended]),
             },
         )
     if changed := machine.changed_accounts():
@@ -340,8 +355,8 @@ def _parts(machine: Machine) -> Iterable[Part]:
             FAILED,
             {
                 "failed_at": machine.now,
-                "failed_ids": list(machine.burnt),
-                "failed_statuses": [status.value for status in machine.burnt.values()],
+                "failed_ids": array("uuid", list(machine.burnt)),
+                "failed_statuses": array("text", [status.value for status in machine.burnt.values()]),
             },
         )
 
@@ -361,15 +376,19 @@ def _hold_row(hold: Hold) -> tuple[object, ...]:
 
 
 def _sums(accounts: Sequence[AccountState]) -> Part:
+    columns = zip(
+        *((account.id, account.closed, *account.sums(), account.last_at) for account in accounts), strict=True
+    )
+    ids, closed, debits_pending, debits_posted, credits_pending, credits_posted, last_at = columns
     return Part(
         SUMS,
         {
-            "account_ids": [account.id for account in accounts],
-            "closed": [account.closed for account in accounts],
-            "debits_pending": typed("bigint", (account.debits_pending_fen for account in accounts)),
-            "debits_posted": typed("bigint", (account.debits_posted_fen for account in accounts)),
-            "credits_pending": typed("bigint", (account.credits_pending_fen for account in accounts)),
-            "credits_posted": typed("bigint", (account.credits_posted_fen for account in accounts)),
-            "last_at": [account.last_at for account in accounts],
+            "account_ids": array("uuid", ids),
+            "closed": array("boolean", closed),
+            "debits_pending": array("bigint", debits_pending),
+            "debits_posted": array("bigint", debits_posted),
+            "credits_pending": array("bigint", credits_pending),
+            "credits_posted": array("bigint", credits_posted),
+            "last_at": array("timestamptz", last_at),
         },
     )

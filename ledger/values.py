@@ -206,8 +206,7 @@ class AccountResult:
         return self.status in (CreateAccountStatus.CREATED, CreateAccountStatus.EXISTS)
 
 
-@dataclass(frozen=True, slots=True)
-class TransferResult:
+class TransferResult(NamedTuple):
     """What became of one new transfer; time and amount are those written, None when nothing was."""
 
     id: UUID

@@ -1,0 +1,112 @@
+"""PostgreSQL's arrays in binary, one call a column.
+
+The driver writes a list element by element in Python, and types a list of numbers by its greatest: of a batch of a
+thousand transfers that was the dearest step. Here a column is packed at once, as the type it is written for. The form
+is PostgreSQL's own (`array_recv` in src/backend/utils/adt/arrayfuncs.c): dimensions, whether nulls occur, the element's
+type, length and lower bound, then each element behind its length in bytes, -1 for null.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NULL = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A column as the driver sends it: ready bytes and the array type's number."""
+
+    data: bytes
+    oid: int
+
+
+class _Ready(Dumper):
+    """Sends an Array as it stands."""
+
+    format = Format.BINARY
+
+    def get_key(self, obj: Array, format: Any) -> Any:  # noqa: A002, ARG002 - the driver's own names
+        return (type(obj), obj.oid)
+
+    def upgrade(self, obj: Array, format: Any) -> "_Ready":  # noqa: A002, ARG002 - the driver's own names
+        dumper = _Ready(type(obj))
+        dumper.oid = obj.oid
+        return dumper
+
+    def dump(self, obj: Array) -> bytes:
+        return obj.data
+
+
+psycopg.adapters.register_dumper(Array, _Ready)
+_NULLABLE = frozenset({"uuid", "text", "bytea", "timestamptz"})
+
+
+class _Type(NamedTuple):
+    oid: int
+    array_oid: int
+    elements: Callable[[Sequence[Any]], bytes]
+
+
+def array(type_: str, values: Sequence[Any]) -> Array:
+    """Give the values as an array of `type_`: uuid, bigint, integer, smallint, boolean, text, bytea or timestamptz.
+
+    None is null in arrays of uuid, text, bytea and timestamptz. Raises struct.error for a number out of range.
+    """
+    found = _TYPES[type_]
+    if not values:
+        return Array(struct.pack("!3i", 0, 0, found.oid), found.array_oid)
+    has_null = int(type_ in _NULLABLE and None in values)
+    return Array(struct.pack("!5i", 1, has_null, found.oid, len(values), 1) + found.elements(values), found.array_oid)
+
+
+@lru_cache(maxsize=1024)
+def _numbers_struct(letter: str, count: int) -> struct.Struct:
+    return struct.Struct("!" + ("i" + letter) * count)
+
+
+def _numbers(letter: str) -> Callable[[Sequence[int]], bytes]:
+    size = struct.calcsize("!" + letter)
+
+    def elements(values: Sequence[int]) -> bytes:
+        flat = [size] * (2 * len(values))
+        flat[1::2] = values
+        return _numbers_struct(letter, len(values)).pack(*flat)
+
+    return elements
+
+
+_bigints = _numbers("q")
+
+
+def _moments(values: Sequence[datetime | None]) -> bytes:
+    if None in values:
+        return b"".join(
+            _NULL if value is None else struct.pack("!iq", 8, (value - _EPOCH) // _MICROSECOND) for value in values
+        )
+    return _bigints([(value - _EPOCH) // _MICROSECOND for value in values if value is not None])
+
+
+def _behind_length(values: Sequence[bytes | None]) -> bytes:
+    return b"".join(_NULL if value is None else len(value).to_bytes(4) + value for value in values)
+
+
+_TYPES = {
+    "uuid": _Type(2950, 2951, lambda values: _behind_length([value and value.bytes for value in values])),
+    "bigint": _Type(20, 1016, _bigints),
+    "integer": _Type(23, 1007, _numbers("i")),
+    "smallint": _Type(21, 1005, _numbers("h")),
+    "boolean": _Type(16, 1000, _numbers("?")),
+    "text": _Type(25, 1009, lambda values: _behind_length([None if v is None else v.encode() for v in values])),
+    "bytea": _Type(17, 1001, _behind_length),
+    "timestamptz": _Type(1184, 1185, _moments),
+}
