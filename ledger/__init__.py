@@ -3,17 +3,20 @@
 from ledger.accounts import balances, create_accounts, lock_balances, lookup_accounts
 from ledger.audit import Finding, audit
 from ledger.books import (
-    AccountEntries,
-    AccountEntry,
+    BookEntry,
     BookPlace,
+    DayBalances,
+    Movement,
     TrialLine,
     Voucher,
     VoucherPage,
-    account_entries,
+    book_entries,
+    day_balances,
     trial_balance,
     voucher,
     vouchers,
 )
+from ledger.entries import AccountEntries, AccountEntry, account_entries
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus
 from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
 from ledger.holds import expire_pending, pending_transfers
@@ -47,12 +50,15 @@ __all__ = [
     "AccountName",
     "AccountResult",
     "Balances",
+    "BookEntry",
     "BookPlace",
     "CreateAccountStatus",
     "CreateTransferStatus",
+    "DayBalances",
     "Finding",
     "JournalResult",
     "JournalStatus",
+    "Movement",
     "NamedAccount",
     "NewAccount",
     "NewJournal",
@@ -72,8 +78,10 @@ __all__ = [
     "audit",
     "balance_at",
     "balances",
+    "book_entries",
     "create_accounts",
     "create_transfers",
+    "day_balances",
     "expire_pending",
     "lock_balances",
     "lookup_accounts",
