@@ -14,7 +14,8 @@ import click
 import migrations
 from app import clock, settings
 from app.db import Database
-from app.logs import configure as configure_logs
+from app.ledger_cli import ledger_commands
+from app.starting import prepare
 
 
 def main() -> None:
@@ -32,12 +33,7 @@ def commands() -> None:
     """The analysis-test card service."""
 
 
-def _prepare() -> settings.Settings:
-    values = settings.load()
-    configure_logs(values.log_format)
-    if values.clock_anchor is not None:
-        clock.set_anchor(clock.Anchor.parse(values.clock_anchor))
-    return values
+commands.add_command(ledger_commands)
 
 
 def _stop_on_signal() -> threading.Event:
@@ -51,7 +47,7 @@ def _stop_on_signal() -> threading.Event:
 @commands.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    migrations.upgrade(_prepare().database_url)
+    migrations.upgrade(prepare().database_url)
 
 
 @commands.command()
@@ -59,7 +55,7 @@ def worker() -> None:
     """Run the jobs; start as many as you like, one leads."""
     from app import worker as worker_process  # noqa: PLC0415 - only this process needs the scheduler
 
-    values = _prepare()
+    values = prepare()
     database = Database(values.database_url)
     worker_process.run(database, values, _stop_on_signal())
     database.close()
@@ -70,7 +66,7 @@ def ingest() -> None:
     """Take the collector boxes' messages from the broker into the database."""
     from telemetry.consumer import Consumer  # noqa: PLC0415 - only this process needs the broker's library
 
-    values = _prepare()
+    values = prepare()
     database = Database(values.database_url)
     Consumer(
         transaction=database.transaction,
@@ -90,7 +86,7 @@ def broker(users: Path) -> None:
     """Run the embedded MQTT broker on the loopback interface."""
     from telemetry import broker as embedded_broker  # noqa: PLC0415 - only this process needs the broker
 
-    values = _prepare()
+    values = prepare()
     embedded_broker.run(host=values.mqtt_host, port=values.mqtt_port, users_file=users, stop=_stop_on_signal())
 
 
@@ -99,7 +95,7 @@ def audit() -> None:
     """Prove from the transfers alone that the books balance; exit 1 and name the first wrong row if not."""
     import ledger  # noqa: PLC0415 - only this command reads the whole ledger
 
-    database = Database(_prepare().database_url)
+    database = Database(prepare().database_url)
     with database.reader() as session:
         findings = ledger.audit(session)
     database.close()
@@ -167,7 +163,7 @@ def _read_plan(path: Path) -> dict[str, Any]:
 
 
 def _simulated_clock() -> clock.Anchor:
-    values = _prepare()
+    values = prepare()
     if values.clock_anchor is None:
         raise settings.SettingsError("TESTCARD_CLOCK_ANCHOR is missing: simulations need a simulated clock")
     return clock.Anchor.parse(values.clock_anchor)

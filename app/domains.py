@@ -14,6 +14,7 @@ DOMAINS = (
     "sessions",
     "reconciliation",
     "subsidies",
+    "accounting",
     "reports",
 )
 

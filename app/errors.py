@@ -51,6 +51,14 @@ class Code(StrEnum):
     NOT_REVIEWABLE = "NOT_REVIEWABLE"
     RULE_SET_INVALID = "RULE_SET_INVALID"
     RULE_SET_OVERLAP = "RULE_SET_OVERLAP"
+    EXPORT_TOO_LARGE = "EXPORT_TOO_LARGE"
+    VOUCHER_UNBALANCED = "VOUCHER_UNBALANCED"
+    BOOK_NOT_OPEN = "BOOK_NOT_OPEN"
+    VOUCHER_NOT_REVERSIBLE = "VOUCHER_NOT_REVERSIBLE"
+    VALUE_DATE_WRONG = "VALUE_DATE_WRONG"
+    PERIOD_CLOSED = "PERIOD_CLOSED"
+    PERIOD_NOT_CLOSABLE = "PERIOD_NOT_CLOSABLE"
+    PERIOD_NOT_REOPENABLE = "PERIOD_NOT_REOPENABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +335,62 @@ TEXTS: dict[Code, RefusalText] = {
         "该时段已有另一即时补贴规则。",
         "End the other rule set first, or publish a later version of it.",
         "请先终止另一规则，或发布其新版本。",
+    ),
+    Code.EXPORT_TOO_LARGE: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "This file would have more lines than a browser should wait for.",
+        "此文件行数过多，不宜在浏览器中等待生成。",
+        "Choose a shorter time or another format, or let an administrator run testcard ledger export.",
+        "请缩短时间范围或改用其他格式，或请管理员运行 testcard ledger export。",
+    ),
+    Code.VOUCHER_UNBALANCED: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "Debits and credits of this voucher are not the same.",
+        "该凭证借贷不平衡。",
+        "Correct the amounts; nothing was saved.",
+        "请更正金额；没有保存任何内容。",
+    ),
+    Code.BOOK_NOT_OPEN: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "One of these accounts does not exist.",
+        "其中有科目或户不存在。",
+        "Check the account and whose it is; nothing was saved.",
+        "请核对科目及所属户；没有保存任何内容。",
+    ),
+    Code.VOUCHER_NOT_REVERSIBLE: RefusalText(
+        S.CONFLICT,
+        "This voucher cannot be reversed here.",
+        "该凭证不能在此处冲销。",
+        "It was reversed before, or is about to be; charges and subsidies are corrected where they were made.",
+        "它已被冲销或已有待审批的冲销；刷卡费用与补贴请在其产生处更正。",
+    ),
+    Code.VALUE_DATE_WRONG: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "The value date lies in the future.",
+        "记账日期晚于今天。",
+        "Choose today or an earlier day of an open month.",
+        "请选择今天或未结账月份中的较早日期。",
+    ),
+    Code.PERIOD_CLOSED: RefusalText(
+        S.CONFLICT,
+        "The month of this value date is closed.",
+        "该记账日期所在月份已结账。",
+        "Choose a day of an open month, or have the month reopened by two people.",
+        "请选择未结账月份中的日期，或由两人办理反结账。",
+    ),
+    Code.PERIOD_NOT_CLOSABLE: RefusalText(
+        S.CONFLICT,
+        "This month cannot be closed now.",
+        "该月份现在不能结账。",
+        "A month is closed once, after its last day, and when no draft waits in it.",
+        "月份须在月末之后、没有待审批草稿时结账，且只结账一次。",
+    ),
+    Code.PERIOD_NOT_REOPENABLE: RefusalText(
+        S.CONFLICT,
+        "This month cannot be reopened now.",
+        "该月份现在不能反结账。",
+        "A closed month is reopened when one person asked with a reason and another one agrees.",
+        "已结账月份须由一人说明原因申请、另一人同意后方可反结账。",
     ),
     Code.FUND_SHORT: RefusalText(
         S.CONFLICT,

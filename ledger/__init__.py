@@ -2,7 +2,23 @@
 
 from ledger.accounts import balances, create_accounts, lock_balances, lookup_accounts
 from ledger.audit import Finding, audit
+from ledger.books import (
+    BookEntry,
+    BookPlace,
+    DayBalances,
+    Movement,
+    TrialLine,
+    Voucher,
+    VoucherPage,
+    book_entries,
+    day_balances,
+    trial_balance,
+    voucher,
+    vouchers,
+)
+from ledger.entries import AccountEntries, AccountEntry, account_entries
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus
+from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
 from ledger.holds import expire_pending, pending_transfers
 from ledger.journals import post_journal, reverse_journal
 from ledger.posting import create_transfers, lookup_transfers
@@ -30,29 +46,44 @@ __all__ = [
     "CNY",
     "MOVES_NOTHING",
     "Account",
+    "AccountEntries",
+    "AccountEntry",
     "AccountFlag",
+    "AccountName",
     "AccountResult",
     "Balances",
+    "BookEntry",
+    "BookPlace",
     "CreateAccountStatus",
     "CreateTransferStatus",
+    "DayBalances",
     "Finding",
     "JournalResult",
     "JournalStatus",
+    "Movement",
+    "NamedAccount",
     "NewAccount",
     "NewJournal",
     "NewTransfer",
     "Page",
     "PendingState",
+    "Root",
     "StatementLine",
     "Transfer",
     "TransferFlag",
     "TransferResult",
+    "TrialLine",
+    "Voucher",
+    "VoucherPage",
+    "account_entries",
     "account_lines",
     "audit",
     "balance_at",
     "balances",
+    "book_entries",
     "create_accounts",
     "create_transfers",
+    "day_balances",
     "expire_pending",
     "lock_balances",
     "lookup_accounts",
@@ -60,4 +91,9 @@ __all__ = [
     "pending_transfers",
     "post_journal",
     "reverse_journal",
+    "trial_balance",
+    "voucher",
+    "vouchers",
+    "write_beancount",
+    "write_hledger",
 ]

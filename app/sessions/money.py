@@ -204,7 +204,7 @@ def _shares(row: CardSession, unit: Unit, *, amount_fen: int) -> list[NewTransfe
         NewTransfer(
             id=_transfer_id(row.id, str(role)),
             debit_account_id=Book(BookRole.UNIT_PAYABLE, unit.id).id,
-            credit_account_id=Book(role).id,
+            credit_account_id=Book(role, unit.id).id,
             amount_fen=part_fen,
             code=code,
         )

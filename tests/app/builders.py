@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
 from app import clock
-from app.books import Book, BookRole, open_books
+from app.books import open_books, unit_books
 from app.instruments.models import CustomerClass, Instrument, InstrumentGroup, SubCenter, Tariff, Unit
 from app.people.models import Organisation, OrganisationKind, Person, Role, RoleGrant
 
@@ -72,7 +72,7 @@ def unit(session: Session, *, in_sub_center: SubCenter | None = None, **values: 
             **values,
         ),
     )
-    open_books(session, [Book(BookRole.UNIT_PAYABLE, found.id)])
+    open_books(session, unit_books(found.id))
     return found
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from app.books import Book, BookRole, open_books
+from app.books import open_books, unit_books
 from app.db import Base, violated
 from app.errors import Code, Refusal
 from app.instruments.models import CustomerClass, Instrument, InstrumentGroup, SubCenter, Unit
@@ -42,7 +42,7 @@ def create_unit(
     actor: str,
     at: datetime,
 ) -> Unit:
-    """Record a member unit and open the ledger account of what is owed to it.
+    """Record a member unit and open its ledger accounts: what is owed to it, and the fee and tax on what it earned.
 
     Without a sub-center it is under the center itself. Refuses CODE_TAKEN, also for an organisation that is a unit
     already, and NOT_FOUND.
@@ -61,7 +61,7 @@ def create_unit(
         vat_basis_points=vat_basis_points,
     )
     _add(session, unit, code=code)
-    open_books(session, [Book(BookRole.UNIT_PAYABLE, unit.id)])
+    open_books(session, unit_books(unit.id))
     audit(session, actor=actor, action="create_unit", subject=f"unit:{unit.id}", detail={"code": code}, at=at)
     return unit
 

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from app.books import ChartLine, chart
+from app.books import ChartLine, line_of_number
 from ledger.models import Account, Journal, Transfer
 from ledger.values import TransferFlag
 
@@ -48,12 +47,6 @@ class Posting:
     reference: str | None
     text: str | None
     actor: str | None
-
-
-@cache
-def lines_by_number() -> dict[int, ChartLine]:
-    """Give the chart's lines by the code the ledger keeps."""
-    return {line.number: line for line in chart().values()}
 
 
 def postings_of(session: Session, *, holds: Sequence[UUID], journals: Iterable[UUID]) -> list[Posting]:
@@ -109,7 +102,7 @@ def _of(journal: Journal | None, column: str) -> Any:
 
 
 def _side(account: Account) -> Side:
-    return Side(account_id=account.id, line=lines_by_number().get(account.code), owner=account.user_data_64)
+    return Side(account_id=account.id, line=line_of_number(account.code), owner=account.user_data_64)
 
 
 def _phase(flags: int) -> str:

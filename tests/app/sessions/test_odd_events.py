@@ -173,8 +173,8 @@ def test_service_fee_and_vat_are_taken_from_what_the_unit_earned(
     terminal.end(session_id, minutes=7)
 
     # 3.50: fee 17.5 and VAT 21 fen, each rounded half up.
-    assert site.book_fen(BookRole.SERVICE_FEE) == 18
-    assert site.book_fen(BookRole.VAT) == 21
+    assert site.book_fen(BookRole.SERVICE_FEE, site.unit_id) == 18
+    assert site.book_fen(BookRole.VAT, site.unit_id) == 21
     assert site.book_fen(BookRole.UNIT_PAYABLE, site.unit_id) == 3_50 - 18 - 21
 
 
@@ -304,7 +304,7 @@ def test_an_end_that_the_ledger_refuses_waits_for_a_person_and_changes_nothing(
     more_than_the_unit_has = ledger.NewTransfer(
         id=uuid4(),
         debit_account_id=Book(BookRole.UNIT_PAYABLE, site.unit_id).id,
-        credit_account_id=Book(BookRole.SERVICE_FEE).id,
+        credit_account_id=Book(BookRole.SERVICE_FEE, site.unit_id).id,
         amount_fen=1_000_00,
         code=TransferCode.SESSION_SERVICE_FEE,
     )

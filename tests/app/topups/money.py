@@ -32,7 +32,7 @@ def owe(session: Session, account_id: int, *, amount_fen: int) -> None:
     transfer = ledger.NewTransfer(
         id=uuid4(),
         debit_account_id=Book(BookRole.CUSTOMER_DEBT, account_id).id,
-        credit_account_id=Book(BookRole.SERVICE_FEE).id,
+        credit_account_id=Book(BookRole.UNIDENTIFIED).id,
         amount_fen=amount_fen,
         code=TransferCode.DEBT_REPAID,
     )
