@@ -57,6 +57,8 @@ FROM ledger.journals LEFT JOIN ledger.journals AS reversals ON reversals.reverse
 VOUCHERS = f"""{VOUCHER}
 WHERE journals.value_at >= %(since)s AND journals.value_at < %(until)s
   AND (%(kind)s::text IS NULL OR journals.kind = %(kind)s)
+  AND (%(words)s::text IS NULL OR
+       strpos(lower(concat_ws(' ', journals.reference, journals.text, journals.actor)), lower(%(words)s)) > 0)
   AND (journals.value_at, journals.id) {{beyond}} (%(after_at)s::timestamptz, %(after_id)s)
   AND EXISTS (SELECT FROM ledger.transfers WHERE journal_id = journals.id AND {POSTED})
 ORDER BY journals.value_at {{direction}}, journals.id {{direction}} LIMIT %(limit)s
@@ -204,14 +206,16 @@ def vouchers(
     since: datetime,
     until: datetime,
     kind: str | None = None,
+    words: str | None = None,
     newest_first: bool = True,
     limit: int = 100,
     after: BookPlace | None = None,
 ) -> VoucherPage:
     """Give one page of the vouchers that posted something, by value date.
 
-    `since` is inclusive, `until` exclusive; `after` is the cursor of the page before, in either direction. At most
-    1,000 vouchers a page. Raises ValueError for a limit outside 1..1,000.
+    `since` is inclusive, `until` exclusive; `words` are looked for in reference, text and actor, upper or lower case;
+    `after` is the cursor of the page before, in either direction. At most 1,000 vouchers a page. Raises ValueError for
+    a limit outside 1..1,000.
     """
     check_limit(limit)
     outside: tuple[object, UUID] = ("infinity", ID_MAX) if newest_first else ("-infinity", ID_ZERO)
@@ -224,6 +228,7 @@ def vouchers(
             "since": since,
             "until": until,
             "kind": kind,
+            "words": words,
             "after_at": after_at,
             "after_id": after_id,
             "limit": limit + 1,
