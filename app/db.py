@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
+import psycopg
 import sqlalchemy.exc
 import structlog
 from sqlalchemy import BigInteger, Enum, MetaData, create_engine, event, text
@@ -113,6 +114,15 @@ class Database:
                 log.info("transaction_retried", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
                 time.sleep(RETRY_PAUSE_S * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection of the driver's own, with the same timeouts and rights, for whoever needs nothing else."""
+        pooled = self.engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()
+        if not isinstance(connection, psycopg.Connection):
+            raise TypeError("the driver is psycopg")
+        return connection
 
     def close(self) -> None:
         """Give all connections back to the server."""

@@ -20,8 +20,9 @@ from ledger.entries import AccountEntries, AccountEntry, account_entries
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus
 from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
 from ledger.holds import expire_pending, pending_transfers
-from ledger.journals import post_journal, reverse_journal
+from ledger.journals import post_journal, post_together, reverse_journal
 from ledger.posting import create_transfers, lookup_transfers
+from ledger.queue import PostingQueue
 from ledger.statements import Page, StatementLine, account_lines, balance_at
 from ledger.values import (
     AMOUNT_MAX_FEN,
@@ -67,6 +68,7 @@ __all__ = [
     "NewTransfer",
     "Page",
     "PendingState",
+    "PostingQueue",
     "Root",
     "StatementLine",
     "Transfer",
@@ -90,6 +92,7 @@ __all__ = [
     "lookup_transfers",
     "pending_transfers",
     "post_journal",
+    "post_together",
     "reverse_journal",
     "trial_balance",
     "voucher",

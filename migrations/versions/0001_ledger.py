@@ -77,6 +77,25 @@ CREATE TABLE ledger.refused_journals (
 )
 """
 
+# What became of the accounting periods, written once. The newest row alone says what is closed: everything before the
+# end of its period, or before its beginning where it was reopened (docs/adr/0110).
+PERIODS = f"""
+CREATE TABLE ledger.period_events (
+    id uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT pk_period_events PRIMARY KEY,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    action text NOT NULL
+        CONSTRAINT ck_period_events_action CHECK (action IN ('closed', 'reopening_asked', 'reopened')),
+    actor text NOT NULL,
+    reason text NOT NULL,
+    at timestamptz NOT NULL CONSTRAINT uq_period_events_at UNIQUE,
+    {WRITTEN_IN},
+    CONSTRAINT ck_period_events_bounds CHECK (starts_at < ends_at AND ends_at <= at),
+    CONSTRAINT ck_period_events_reason CHECK (action <> 'reopening_asked' OR reason <> '')
+);
+CREATE INDEX ix_period_events_xid ON ledger.period_events USING brin (xid)
+"""
+
 # Both accounts' sums right after the transfer stand on its row: the balance at any moment is one index seek, and an
 # audit can check every step. That both accounts exist, in the transfer's currency, is no foreign key but part of every
 # statement that writes here (docs/adr/0107): a key costs a tenth of a posting and could only say the same again.
@@ -183,7 +202,7 @@ BEGIN
         d.debits_pending_fen, d.debits_posted_fen, d.credits_pending_fen, d.credits_posted_fen,
         c.debits_pending_fen, c.debits_posted_fen, c.credits_pending_fen, c.credits_posted_fen
     FROM moved AS d, moved AS c
-    WHERE d.id = debit AND c.id = credit AND amount > 0 AND new_code > 0
+    WHERE d.id = debit AND c.id = credit AND debit <> credit AND amount > 0 AND new_code > 0
         AND (new_flags = 0 AND timeout = 0 OR new_flags = 2 AND timeout >= 0)
         AND new_id NOT IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         AND NOT EXISTS (SELECT FROM ledger.failed_transfers WHERE id = new_id)
@@ -204,6 +223,38 @@ END
 $$
 """
 
+# What the seals know of the facts. The hashes stand apart from the rows, so that sealing touches none of them, and are
+# kept as they are: no hash can be compressed.
+SEALS = """
+CREATE TABLE ledger.clusters (
+    number integer NOT NULL CONSTRAINT pk_clusters PRIMARY KEY,
+    system_identifier bigint NOT NULL,
+    xid_offset bigint NOT NULL,
+    adopted_at timestamptz NOT NULL
+);
+INSERT INTO ledger.clusters SELECT 1, system_identifier, 0, now() FROM pg_control_system();
+CREATE TABLE ledger.seals (
+    number bigint NOT NULL CONSTRAINT pk_seals PRIMARY KEY,
+    version smallint NOT NULL,
+    rows_count integer NOT NULL CONSTRAINT ck_seals_rows_count CHECK (rows_count BETWEEN 1 AND 1000),
+    last_xid bigint NOT NULL,
+    last_kind text NOT NULL COLLATE "C",
+    last_id uuid NOT NULL,
+    system_identifier bigint NOT NULL,
+    previous_hash bytea NOT NULL CONSTRAINT uq_seals_previous_hash UNIQUE,
+    root bytea NOT NULL,
+    sealed_at timestamptz NOT NULL,
+    key_id text NOT NULL,
+    hash bytea NOT NULL,
+    signature bytea,
+    keys bytea NOT NULL,
+    leaves bytea NOT NULL,
+    CONSTRAINT ck_seals_sizes CHECK (length(keys) = 17 * rows_count AND length(leaves) = 32 * rows_count)
+);
+ALTER TABLE ledger.seals ALTER COLUMN keys SET STORAGE EXTERNAL, ALTER COLUMN leaves SET STORAGE EXTERNAL;
+CREATE UNIQUE INDEX ix_seals_last_xid_last_kind_last_id ON ledger.seals (last_xid, last_kind, last_id)
+"""
+
 # Statement triggers fire even when no row matches; the column list and the WHEN keep the hot path free of any call.
 TRIGGERS = """
 CREATE FUNCTION ledger.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -221,6 +272,12 @@ CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.journals
 CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.failed_transfers
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.refused_journals
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
+CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.period_events
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
+CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.seals
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
+CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.clusters
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON ledger.balances
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
@@ -240,10 +297,12 @@ CREATE TRIGGER ends_once
 
 # Before the triggers, the rights: the service's role may add to the books and carry its sums forward, nothing else.
 RIGHTS = """
-GRANT UPDATE ON ledger.balances, ledger.pending_transfers TO testcard_service
+GRANT UPDATE ON ledger.balances, ledger.pending_transfers TO testcard_service;
+REVOKE INSERT ON ledger.clusters FROM testcard_service
 """
 
 
 def upgrade() -> None:
-    for statement in (ACCOUNTS, BALANCES, JOURNALS, TRANSFERS, PENDING_TRANSFERS, POST_PLAIN, TRIGGERS, RIGHTS):
+    parts = (ACCOUNTS, BALANCES, JOURNALS, PERIODS, TRANSFERS, PENDING_TRANSFERS, POST_PLAIN, SEALS, TRIGGERS, RIGHTS)
+    for statement in parts:
         op.execute(statement)

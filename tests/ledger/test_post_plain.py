@@ -1,0 +1,203 @@
+"""The fast path takes nothing that the machine would refuse, and writes what the machine would write."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from ledger import (
+    AMOUNT_MAX_FEN,
+    AccountFlag,
+    NewAccount,
+    NewTransfer,
+    Transfer,
+    TransferFlag,
+    audit,
+    create_accounts,
+    create_transfers,
+    lookup_transfers,
+)
+from ledger.queue import NOT_PLAIN, POST_PLAIN, _arguments
+from tests.ledger.stories import Books, pass_time
+
+SPACE = UUID("0193d1f0-0000-7000-8000-00000000f1a1")
+KINDS = {
+    "free": AccountFlag.NONE,
+    "other": AccountFlag.NONE,
+    "purse": AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS,
+    "till": AccountFlag.CREDITS_MUST_NOT_EXCEED_DEBITS,
+    "shut": AccountFlag.CLOSED,
+    "foreign": AccountFlag.NONE,
+    "nowhere": None,
+}
+
+
+def wishes(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[NewTransfer]:
+    return st.builds(lambda **drawn: NewTransfer(id=uuid4(), **drawn), **fields)
+
+
+def accounts(*names: str) -> st.SearchStrategy[UUID]:
+    return st.sampled_from([uuid5(SPACE, name) for name in names])
+
+
+ODD = {
+    "debit_account_id": accounts(*KINDS),
+    "credit_account_id": accounts(*KINDS),
+    "amount_fen": st.sampled_from([0, 101, AMOUNT_MAX_FEN]),
+    "code": st.just(0),
+    "ledger": st.sampled_from([840, 0]),
+    "flags": st.sampled_from([1, 4, 8, 16, 32, 64, 130, 256]).map(TransferFlag),
+    "timeout_s": st.just(60),
+}
+PLAIN = {
+    "debit_account_id": accounts("free", "purse", "till"),
+    "credit_account_id": accounts("free", "other", "purse", "till"),
+    "amount_fen": st.sampled_from([1, 7, 40]),
+    "code": st.just(1),
+    "ledger": st.just(156),
+    "flags": st.sampled_from([0, 2]).map(TransferFlag),
+    "timeout_s": st.just(0),
+    "user_data_128": st.none() | st.uuids(),
+    "user_data_64": st.integers(0, 3),
+    "user_data_32": st.integers(0, 3),
+}
+# Plain ones, and those in which one field or two are not.
+WISHES = st.sets(st.sampled_from(sorted(ODD)), max_size=2).flatmap(
+    lambda odd: wishes(**{**PLAIN, **{name: ODD[name] for name in odd}})
+)
+
+
+@pytest.fixture
+def books(database: Database) -> Database:
+    wanted = [
+        NewAccount(id=uuid5(SPACE, name), code=1001, flags=flags, ledger=840 if name == "foreign" else 156)
+        for name, flags in KINDS.items()
+        if flags is not None
+    ]
+    assert all(result.ok for result in database.run(lambda session: create_accounts(session, wanted)))
+    start = [wish("free", "purse", 100), wish("till", "free", 100)]
+    assert all(result.ok for result in database.run(lambda session: create_transfers(session, start)))
+    return database
+
+
+def wish(debit: str, credit: str, amount_fen: int, **more: Any) -> NewTransfer:
+    return NewTransfer(
+        id=uuid4(),
+        debit_account_id=uuid5(SPACE, debit),
+        credit_account_id=uuid5(SPACE, credit),
+        amount_fen=amount_fen,
+        code=1,
+        **more,
+    )
+
+
+def post_plain(connection: psycopg.Connection, new: NewTransfer) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(POST_PLAIN, _arguments(new), binary=True)
+    except (psycopg.errors.UniqueViolation, psycopg.errors.NumericValueOutOfRange):
+        return False
+    except psycopg.DatabaseError as error:
+        if error.sqlstate != NOT_PLAIN:
+            raise
+        return False
+    return True
+
+
+def written(database: Database, id_: UUID) -> Transfer | None:
+    with database.reader() as session:
+        found = lookup_transfers(session, [id_])
+    return found[0] if found else None
+
+
+def test_what_the_fast_path_takes_is_what_the_machine_would_have_written(books: Database, database_url: str) -> None:
+    taken = 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        @given(WISHES)
+        def agrees(new: NewTransfer) -> None:
+            nonlocal taken
+            with books.engine.connect() as look:  # what the machine would do, taken back
+                session = Session(look)
+                machines = create_transfers(session, [new])[0]
+                expected = lookup_transfers(session, [new.id])
+                session.rollback()
+            if not post_plain(connection, new):
+                assert written(books, new.id) is None
+                return
+            taken += 1
+            assert machines.ok, (new, machines)
+            found = written(books, new.id)
+            assert found is not None
+            assert found._replace(timestamp=expected[0].timestamp, value_at=expected[0].value_at) == expected[0]
+
+        agrees()
+    assert taken > 5
+    with books.reader() as session:
+        assert audit(session) == []
+
+
+def test_plain_transfers_and_holds_are_taken_and_nothing_else_is(books: Database, database_url: str) -> None:
+    known = wish("free", "other", 1)
+    burnt = wish("purse", "free", 500)
+    books.run(lambda session: create_transfers(session, [known, burnt]))
+    plain = [
+        wish("purse", "free", 40),
+        wish("purse", "free", 40, flags=TransferFlag.PENDING),
+        wish("purse", "free", 20, flags=TransferFlag.PENDING, timeout_s=60),
+        wish("free", "till", 100),
+    ]
+    others = [
+        wish("purse", "free", 1),  # open holds count
+        wish("free", "till", 1),
+        wish("shut", "free", 1),
+        wish("free", "shut", 1),
+        wish("free", "free", 1),
+        wish("free", "foreign", 1),
+        wish("free", "nowhere", 1),
+        wish("free", "other", 0),
+        wish("free", "other", 1, timeout_s=5),
+        wish("free", "other", 1, ledger=840),
+        wish("free", "other", AMOUNT_MAX_FEN),
+        wish("free", "other", 1, flags=TransferFlag.LINKED),
+        wish("free", "other", 1, flags=TransferFlag.BALANCING_DEBIT),
+        replace(wish("free", "other", 1), code=0),
+        replace(wish("free", "other", 1), id=UUID(int=0)),
+        replace(wish("free", "other", 1), id=UUID(int=2**128 - 1)),
+        known,
+        burnt,
+    ]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert [post_plain(connection, new) for new in plain] == [True] * len(plain)
+        before = states(connection)
+        for new in others:
+            assert not post_plain(connection, new), new
+        assert states(connection) == before
+    with books.reader() as session:
+        assert audit(session) == []
+
+
+def states(connection: psycopg.Connection) -> list[Any]:
+    tables = ("balances", "transfers", "pending_transfers", "failed_transfers")
+    return [connection.execute(f"SELECT * FROM ledger.{table} ORDER BY id").fetchall() for table in tables]  # noqa: S608 - names from above
+
+
+def test_an_account_whose_clock_is_ahead_takes_the_other_one_along(database: Database, database_url: str) -> None:
+    """Both accounts' next moments lie after the transfer, so that history stays in order."""
+    story = Books(database)
+    story.tell("account  bank  free\naccount  shop  free\npay  bank  shop  1.00  ok")
+    pass_time(database, -3600)
+    new = NewTransfer(
+        id=uuid4(), debit_account_id=story.ident("bank"), credit_account_id=story.ident("shop"), amount_fen=5, code=1
+    )
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert post_plain(connection, new)
+        assert post_plain(connection, replace(new, id=uuid4()))
+    with database.reader() as session:
+        assert audit(session) == []
