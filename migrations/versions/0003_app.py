@@ -1119,11 +1119,119 @@ def _tables() -> None:
     op.create_index(
         op.f("ix_subsidy_decision_rule_set_id"), "subsidy_decision", ["rule_set_id"], unique=False, schema="app"
     )
+    op.create_table(
+        "voucher_draft",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.String(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("manual", "reversal", name="draftkind", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "waiting",
+                "posted",
+                "rejected",
+                "withdrawn",
+                "refused",
+                name="draftstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("text", sa.String(), nullable=False),
+        sa.Column("value_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("reverses_id", sa.Uuid(), nullable=True),
+        sa.Column("maker_id", sa.BigInteger(), nullable=False),
+        sa.Column("checker_id", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.String(), server_default="", nullable=False),
+        sa.Column("journal_id", sa.Uuid(), nullable=True),
+        sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint("checker_id IS NULL OR checker_id <> maker_id", name=op.f("ck_voucher_draft_two_people")),
+        sa.CheckConstraint(
+            "(kind = 'reversal') = (reverses_id IS NOT NULL)", name=op.f("ck_voucher_draft_reversal_named")
+        ),
+        sa.CheckConstraint(
+            "(status = 'posted') = (journal_id IS NOT NULL)", name=op.f("ck_voucher_draft_posted_has_journal")
+        ),
+        sa.ForeignKeyConstraint(["checker_id"], ["app.person.id"], name=op.f("fk_voucher_draft_checker_id")),
+        sa.ForeignKeyConstraint(["maker_id"], ["app.person.id"], name=op.f("fk_voucher_draft_maker_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_voucher_draft")),
+        sa.UniqueConstraint("journal_id", name=op.f("uq_voucher_draft_journal_id")),
+        sa.UniqueConstraint("number", name=op.f("uq_voucher_draft_number")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_voucher_draft_created_at"), "voucher_draft", ["created_at"], unique=False, schema="app")
+    op.create_index(
+        "ix_voucher_draft_waiting",
+        "voucher_draft",
+        ["value_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("status = 'waiting'"),
+    )
+    op.create_index(
+        "uq_voucher_draft_reverses_id",
+        "voucher_draft",
+        ["reverses_id"],
+        unique=True,
+        schema="app",
+        postgresql_where=sa.text("status IN ('waiting', 'posted')"),
+    )
+    op.create_table(
+        "voucher_draft_line",
+        sa.Column("draft_id", sa.Uuid(), nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "cash",
+                "client_bank",
+                "fiscal_bank",
+                "operating_bank",
+                "psp_clearing",
+                "customer_debt",
+                "disputed",
+                "vat",
+                "principal",
+                "subsidy_purse",
+                "unit_payable",
+                "unidentified",
+                "refund_payable",
+                "reward_payable",
+                "subsidy_fund",
+                "reward_fund",
+                "service_fee",
+                "psp_fee",
+                "debt_written_off",
+                name="bookrole",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("owner_id", sa.BigInteger(), nullable=False),
+        sa.Column("debit_fen", sa.BigInteger(), nullable=False),
+        sa.Column("credit_fen", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "debit_fen >= 0 AND credit_fen >= 0 AND (debit_fen = 0) <> (credit_fen = 0)",
+            name=op.f("ck_voucher_draft_line_one_side"),
+        ),
+        sa.ForeignKeyConstraint(["draft_id"], ["app.voucher_draft.id"], name=op.f("fk_voucher_draft_line_draft_id")),
+        sa.PrimaryKeyConstraint("draft_id", "position", name=op.f("pk_voucher_draft_line")),
+        schema="app",
+    )
 
 
 # --- triggers: kept when the tables above are generated anew
 # Written once, never changed: what an auditor or a court reads must be what was written that day.
-APPEND_ONLY = ("audit_entry", "session_tombstone")
+APPEND_ONLY = ("audit_entry", "session_tombstone", "voucher_draft_line")
 # Decisions: what they say stays as it was; only the columns named here may be set later.
 WRITTEN_ONCE = {
     "verdict": ("superseded_at",),
@@ -1131,6 +1239,7 @@ WRITTEN_ONCE = {
     "usage_record": ("superseded_at",),
     "rule_set": ("valid_to",),
     "subsidy_decision": ("status", "clawed_back_at", "claw_back_journal_id"),
+    "voucher_draft": ("status", "checker_id", "reason", "journal_id", "decided_at"),
 }
 
 
