@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -19,6 +20,7 @@ from psycopg.pq import Format
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_SIXTEEN = (16).to_bytes(4)
 _NULL = b"\xff\xff\xff\xff"
 
 
@@ -63,10 +65,12 @@ def array(type_: str, values: Sequence[Any]) -> Array:
     None is null in arrays of uuid, text, bytea and timestamptz. Raises struct.error for a number out of range.
     """
     found = _TYPES[type_]
-    if not values:
+    count = len(values)
+    if count == 0:
         return Array(struct.pack("!3i", 0, 0, found.oid), found.array_oid)
-    has_null = int(type_ in _NULLABLE and None in values)
-    return Array(struct.pack("!5i", 1, has_null, found.oid, len(values), 1) + found.elements(values), found.array_oid)
+    nulls = values.count(None) if type_ in _NULLABLE else 0
+    elements = _NULL * count if nulls == count else found.elements(values)
+    return Array(struct.pack("!5i", 1, int(nulls > 0), found.oid, count, 1) + elements, found.array_oid)
 
 
 @lru_cache(maxsize=1024)
@@ -96,12 +100,18 @@ def _moments(values: Sequence[datetime | None]) -> bytes:
     return _bigints([(value - _EPOCH) // _MICROSECOND for value in values if value is not None])
 
 
+def _uuids(values: Sequence[UUID | None]) -> bytes:
+    if None not in values:
+        return _SIXTEEN + _SIXTEEN.join([value.int.to_bytes(16) for value in values if value is not None])
+    return b"".join([_NULL if value is None else _SIXTEEN + value.int.to_bytes(16) for value in values])
+
+
 def _behind_length(values: Sequence[bytes | None]) -> bytes:
-    return b"".join(_NULL if value is None else len(value).to_bytes(4) + value for value in values)
+    return b"".join([_NULL if value is None else len(value).to_bytes(4) + value for value in values])
 
 
 _TYPES = {
-    "uuid": _Type(2950, 2951, lambda values: _behind_length([value and value.bytes for value in values])),
+    "uuid": _Type(2950, 2951, _uuids),
     "bigint": _Type(20, 1016, _bigints),
     "integer": _Type(23, 1007, _numbers("i")),
     "smallint": _Type(21, 1005, _numbers("h")),
