@@ -17,10 +17,22 @@ from ledger.books import (
     vouchers,
 )
 from ledger.entries import AccountEntries, AccountEntry, account_entries
-from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus
+from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus, PeriodStatus
 from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
 from ledger.holds import expire_pending, pending_transfers
 from ledger.journals import post_journal, post_together, reverse_journal
+from ledger.periods import (
+    Period,
+    PeriodAction,
+    PeriodResult,
+    PeriodState,
+    PeriodStep,
+    ask_to_reopen,
+    close_period,
+    closed_until,
+    periods,
+    reopen_period,
+)
 from ledger.posting import create_transfers, lookup_transfers
 from ledger.queue import PostingQueue
 from ledger.statements import Page, StatementLine, account_lines, balance_at
@@ -68,6 +80,12 @@ __all__ = [
     "NewTransfer",
     "Page",
     "PendingState",
+    "Period",
+    "PeriodAction",
+    "PeriodResult",
+    "PeriodState",
+    "PeriodStatus",
+    "PeriodStep",
     "PostingQueue",
     "Root",
     "StatementLine",
@@ -79,10 +97,13 @@ __all__ = [
     "VoucherPage",
     "account_entries",
     "account_lines",
+    "ask_to_reopen",
     "audit",
     "balance_at",
     "balances",
     "book_entries",
+    "close_period",
+    "closed_until",
     "create_accounts",
     "create_transfers",
     "day_balances",
@@ -91,8 +112,10 @@ __all__ = [
     "lookup_accounts",
     "lookup_transfers",
     "pending_transfers",
+    "periods",
     "post_journal",
     "post_together",
+    "reopen_period",
     "reverse_journal",
     "trial_balance",
     "voucher",

@@ -182,4 +182,26 @@ class JournalStatus(Status):
         "journal_not_reversible",
         "The journal holds amounts that are still pending; end those instead.",
     )
+    # Not passing: no id is burnt and nothing remembered, so that the journal may come again under the same key with
+    # another value date; a late duplicate of the first request is then a conflict and cannot be booked beside it.
+    PERIOD_CLOSED = "period_closed", "The value date lies in a closed period; give a later one or have it reopened."
     REFUSED = "refused", "A transfer of the journal was refused, so none was made."
+
+
+class PeriodStatus(Status):
+    """What may become of the wish to close a period or to reopen it."""
+
+    CLOSED = "closed", "The period is closed."
+    REOPENING_ASKED = "reopening_asked", "The wish to reopen the period was noted; another person must do it."
+    REOPENED = "reopened", "The period is open again."
+    PERIOD_INVALID = "period_invalid", "A period must end after it begins."
+    PERIOD_NOT_OVER = "period_not_over", "The period is not over yet.", True
+    ALREADY_CLOSED = "already_closed", "The period was closed before."
+    OVERLAPS = "overlaps", "Part of this time is closed already, in a period of other bounds."
+    EARLIER_PERIOD_OPEN = "earlier_period_open", "What lies before this period is still open; close in order.", True
+    POSTINGS_IN_FLIGHT = "postings_in_flight", "What began before the period ended is still being written.", True
+    NOT_CLOSED = "not_closed", "The period is not closed.", True
+    LATER_PERIOD_CLOSED = "later_period_closed", "A later period is closed; reopen in the opposite order.", True
+    REOPENING_ALREADY_ASKED = "reopening_already_asked", "Somebody has asked before to reopen the period."
+    REOPENING_NOT_ASKED = "reopening_not_asked", "Nobody has asked to reopen the period.", True
+    NEEDS_ANOTHER_PERSON = "needs_another_person", "Who asked to reopen the period cannot be the one who does it."

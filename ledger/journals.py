@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from ledger import posting
 from ledger.arrays import array
 from ledger.errors import CreateTransferStatus, JournalStatus
+from ledger.periods import CLOSED_UNTIL
 from ledger.posting import Runner
 from ledger.transfers import Machine
 from ledger.values import (
@@ -24,14 +25,17 @@ from ledger.values import (
     TransferResult,
 )
 
-REMEMBERED = """
+REMEMBERED = f"""
+SELECT ({CLOSED_UNTIL}) AS closed_until, memories.*
+FROM (SELECT 1) AS one LEFT JOIN (
 SELECT idempotency_key, id, request_hash, NULL::integer AS failing_position, NULL AS failing_status
 FROM ledger.journals WHERE idempotency_key = ANY(ARRAY(SELECT unnest(%(keys)b::text[])))
 UNION ALL SELECT idempotency_key, id, request_hash, NULL::integer, NULL
 FROM ledger.journals WHERE id = ANY(ARRAY(SELECT unnest(%(ids)b::uuid[])))
 UNION ALL SELECT idempotency_key, journal_id, request_hash, failing_position, failing_status
 FROM ledger.refused_journals WHERE idempotency_key = ANY(ARRAY(SELECT unnest(%(keys)b::text[])))
-"""
+) AS memories ON true
+"""  # noqa: S608 - constants only
 JOURNALS = posting.Columns(
     "journals",
     (
@@ -75,7 +79,9 @@ def post_journal(session: Runner, journal: NewJournal) -> JournalResult:
     """Post all transfers of the journal, or none.
 
     The same key with the same content (ids included) gives the first answer again, refusals for passing reasons
-    included; with other content, `idempotency_conflict`. Raises a deadlock or serialisation failure: do the same again.
+    included; with other content, `idempotency_conflict`. A value date in a closed period is refused and not remembered:
+    the same key may come again with another date, or with the same one when the period was reopened. Raises a deadlock
+    or serialisation failure: do the same again.
     """
     return _post(session, journal)
 
@@ -142,9 +148,14 @@ class _Batch:
     def __init__(self, session: Runner, wanted: Sequence[_Wanted]) -> None:
         self._session = session
         self._wanted = wanted
-        self._machine = posting.load(session, [event for each in wanted for event in each.chain])
+        journals = [each.journal for each in wanted if each.journal]
+        self._machine = posting.load(
+            session,
+            [event for each in wanted for event in each.chain],
+            has_value_date=any(journal.value_at is not None for journal in journals),
+        )
         # After the locks, so that of two equal requests the second one waits and then finds the first one's answer.
-        self._by_key, self._key_of = _remembered(session, [each.journal for each in wanted if each.journal])
+        self._by_key, self._key_of, self._closed_until = _remembered(session, journals)
         self._posted: list[tuple[object, ...]] = []
         self._refused: list[tuple[object, ...]] = []
 
@@ -165,8 +176,8 @@ class _Batch:
         request_hash = _hash(journal, chain)
         if (memory := self._by_key.get(journal.idempotency_key)) is not None:
             return _answer_again(journal, chain, memory=memory, request_hash=request_hash, machine=machine)
-        if journal.id in self._key_of:
-            return JournalResult(status=JournalStatus.JOURNAL_EXISTS, journal_id=journal.id)
+        if (status := self._refusal(journal)) is not None:
+            return JournalResult(status=status, journal_id=journal.id)
         machine.journal_id, machine.value_at = journal.id, journal.value_at
         results = tuple(machine.run(chain))
         if all(result.status is CreateTransferStatus.CREATED for result in results):
@@ -175,6 +186,13 @@ class _Batch:
         refused = JournalResult(status=JournalStatus.REFUSED, journal_id=journal.id, results=results)
         self._keep_refused(journal, request_hash, refused)
         return refused
+
+    def _refusal(self, journal: NewJournal) -> JournalStatus | None:
+        if journal.id in self._key_of:
+            return JournalStatus.JOURNAL_EXISTS
+        if journal.value_at is not None and self._closed_until is not None and journal.value_at < self._closed_until:
+            return JournalStatus.PERIOD_CLOSED
+        return None
 
     def _keep_posted(self, journal: NewJournal, request_hash: bytes, *, reverses_id: UUID | None) -> None:
         now = self._machine.now
@@ -227,16 +245,17 @@ def _hash(journal: NewJournal, chain: Sequence[NewTransfer]) -> bytes:
     return hashlib.sha256(json.dumps([header, lines], default=str).encode()).digest()
 
 
-def _remembered(session: Runner, journals: Sequence[NewJournal]) -> tuple[dict[str, _Memory], dict[UUID, str]]:
-    """Give what these keys were answered before, and the keys of those of these journals that exist."""
+def _remembered(
+    session: Runner, journals: Sequence[NewJournal]
+) -> tuple[dict[str, _Memory], dict[UUID, str], datetime | None]:
+    """Give what these keys were answered before, the keys of those of these journals that exist, and what is closed."""
     if not journals:
-        return {}, {}
+        return {}, {}, None
     keys, ids = [journal.idempotency_key for journal in journals], [journal.id for journal in journals]
     rows = posting.execute(session, REMEMBERED, {"keys": array("text", keys), "ids": array("uuid", ids)})
-    memories = [_Memory._make(row) for row in rows]
-    return {each.key: each for each in memories}, {
-        each.journal_id: each.key for each in memories if each.failing_status is None
-    }
+    memories = [_Memory._make(row[1:]) for row in rows if row[1] is not None]
+    existing = {each.journal_id: each.key for each in memories if each.failing_status is None}
+    return {each.key: each for each in memories}, existing, rows[0][0]
 
 
 def _answer_again(

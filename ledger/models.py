@@ -94,6 +94,22 @@ class RefusedJournal(Base):
     created_at: Mapped[datetime]
 
 
+class PeriodEvent(Base):
+    """A step in the life of an accounting period: its close, the wish to reopen it, its reopening."""
+
+    __tablename__ = "period_events"
+    __table_args__ = (Index(None, "xid", postgresql_using="brin"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    action: Mapped[str]
+    actor: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime] = mapped_column(unique=True)
+    xid: Mapped[int] = mapped_column(BigInteger, server_default=XID)
+
+
 class Transfer(Base):
     __tablename__ = "transfers"
     __table_args__ = (

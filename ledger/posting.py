@@ -13,7 +13,6 @@ and of thousands, where it would else plan every single anew, at several times t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -29,6 +28,9 @@ from ledger.values import NewTransfer, PendingState, Transfer, TransferResult
 BATCH_MAX = 8_189
 """As many events as one batch may have, as in TigerBeetle."""
 
+VALUE_DATES_LOCK = 0x7E57_DA7E
+"""The advisory lock that postings with a value date share, and that the close of a period takes for itself."""
+
 Runner = Session | psycopg.Connection
 """What runs the ledger's SQL: a session that does other work beside it, or a bare connection that does nothing else."""
 
@@ -40,17 +42,19 @@ RACED_KEYS = frozenset(
 
 TRANSFER_COLUMNS = ", ".join(f"transfers.{column}" for column in Transfer._fields)
 
-LOCK = """
+# The first line of the condition is asked once, before any row is looked for: whoever waits here holds nothing yet.
+LOCK = f"""
 SELECT id, ledger, flags, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
 FROM ledger.balances
-WHERE id = ANY(ARRAY(
+WHERE (NOT %(has_value_date)s OR (SELECT pg_advisory_xact_lock_shared({VALUE_DATES_LOCK})) IS NOT NULL)
+  AND id = ANY(ARRAY(
     SELECT unnest(%(account_ids)b::uuid[])
     UNION ALL SELECT unnest(ARRAY[debit_account_id, credit_account_id])
     FROM ledger.transfers WHERE id = ANY(ARRAY(SELECT unnest(%(pending_ids)b::uuid[])))
 ))
 ORDER BY id FOR NO KEY UPDATE
-"""
+"""  # noqa: S608 - a number
 
 READ = f"""
 SELECT statement_timestamp(),
@@ -164,29 +168,31 @@ def create_transfers(
     transfers: Sequence[NewTransfer],
     *,
     journal_id: UUID | None = None,
-    value_at: datetime | None = None,
 ) -> list[TransferResult]:
     """Take the transfers in order, each with its own result; those of a linked chain hold all or nothing.
 
     An id refused for a passing reason is burnt in the same transaction, so commit refusals too. Raises the database's
-    deadlock or serialisation failure: do the same again with the same ids. `value_at` is the accountant's date and
-    changes no balance of now; None is the moment of posting. `journal_id` must exist: `post_journal` makes one. At most
-    8,189 transfers, else ValueError.
+    deadlock or serialisation failure: do the same again with the same ids. The value date is the moment of posting;
+    another one needs a journal. `journal_id` must exist: `post_journal` makes one. At most 8,189 transfers, else
+    ValueError.
     """
     machine = load(session, transfers)
-    machine.journal_id, machine.value_at = journal_id, value_at
+    machine.journal_id = journal_id
     results = machine.run(transfers)
     write(session, machine)
     return results
 
 
-def load(session: Runner, events: Sequence[NewTransfer]) -> Machine:
-    """Lock the accounts that the events name and read everything the rules need to know."""
+def load(session: Runner, events: Sequence[NewTransfer], *, has_value_date: bool = False) -> Machine:
+    """Lock the accounts that the events name and read everything the rules need to know.
+
+    With `has_value_date`, what is closed stays as it is read from now until the transaction ends.
+    """
     if len(events) > BATCH_MAX:
         raise ValueError(f"A batch holds at most {BATCH_MAX} transfers, not {len(events)}")
     pending_ids = [event.pending_id for event in events if event.pending_id is not None]
     named = {id_ for event in events for id_ in (event.debit_account_id, event.credit_account_id) if id_ is not None}
-    accounts = lock_accounts(session, account_ids=named, pending_ids=pending_ids)
+    accounts = lock_accounts(session, account_ids=named, pending_ids=pending_ids, has_value_date=has_value_date)
     while True:
         judged_debits, judged_credits = _judged(events, accounts)
         machine = read(
@@ -196,11 +202,12 @@ def load(session: Runner, events: Sequence[NewTransfer]) -> Machine:
             judged_debits=judged_debits,
             judged_credits=judged_credits,
         )
-        # The other side of an overdue hold may be an account the batch does not name. It is locked late, out of order
-        # (the rare deadlock this can cause is retried at the door), and everything is read again under the lock.
+        # The other side of an overdue hold may be an account the batch does not name, and a hold may have been made
+        # while the locks were waited for. Such accounts are locked late, out of order (the rare deadlock this can cause
+        # is retried at the door), and everything is read again under the lock.
         missing = {
             id_
-            for hold in machine.overdue()
+            for hold in machine.holds.values()
             for id_ in (hold.transfer.debit_account_id, hold.transfer.credit_account_id)
             if id_ not in accounts
         }
@@ -220,7 +227,12 @@ def lookup_transfers(session: Runner, ids: Iterable[UUID]) -> list[Transfer]:
 
 
 def lock_accounts(
-    session: Runner, *, account_ids: Iterable[UUID], pending_ids: Sequence[UUID] = (), wait: bool = True
+    session: Runner,
+    *,
+    account_ids: Iterable[UUID],
+    pending_ids: Sequence[UUID] = (),
+    wait: bool = True,
+    has_value_date: bool = False,
 ) -> dict[UUID, AccountState]:
     """Lock these accounts and those of these pending transfers until the transaction ends.
 
@@ -229,7 +241,11 @@ def lock_accounts(
     rows = execute(
         session,
         LOCK if wait else LOCK + "SKIP LOCKED",
-        {"account_ids": array("uuid", list(account_ids)), "pending_ids": array("uuid", pending_ids)},
+        {
+            "account_ids": array("uuid", list(account_ids)),
+            "pending_ids": array("uuid", pending_ids),
+            "has_value_date": has_value_date,
+        },
     )
     return {row[0]: AccountState(*row) for row in rows}
 
