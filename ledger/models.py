@@ -176,3 +176,37 @@ class PendingTransfer(Base):
     state: Mapped[str]
     ended_at: Mapped[datetime | None]
     ended_by: Mapped[UUID | None]
+
+
+class Cluster(Base):
+    """A database server that the books have stood in; the newest one numbers what is written."""
+
+    __tablename__ = "clusters"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    system_identifier: Mapped[int] = mapped_column(BigInteger)
+    xid_offset: Mapped[int] = mapped_column(BigInteger)
+    adopted_at: Mapped[datetime]
+
+
+class Seal(Base):
+    """A block of the chained log over all facts."""
+
+    __tablename__ = "seals"
+    __table_args__ = (Index(None, "last_xid", "last_kind", "last_id", unique=True),)
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(SmallInteger)
+    rows_count: Mapped[int]
+    last_xid: Mapped[int] = mapped_column(BigInteger)
+    last_kind: Mapped[str] = mapped_column(Text(collation="C"))
+    last_id: Mapped[UUID]
+    system_identifier: Mapped[int] = mapped_column(BigInteger)
+    previous_hash: Mapped[bytes] = mapped_column(unique=True)
+    root: Mapped[bytes]
+    sealed_at: Mapped[datetime]
+    key_id: Mapped[str]
+    hash: Mapped[bytes]
+    signature: Mapped[bytes | None]
+    keys: Mapped[bytes]
+    leaves: Mapped[bytes]

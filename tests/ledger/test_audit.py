@@ -69,6 +69,7 @@ REMOVED: list[tuple[str, dict[str, str | None]]] = [
     (f"UPDATE {TRANSFER} SET credit_account_id = '{{shut}}' WHERE id = '{{t2}}'", {"account_sums": "shut"}),
     (f"DELETE FROM {HOLD} WHERE id = '{{h4}}'", {"pending_rows": "h4"}),
     (f"DELETE FROM {TRANSFER} WHERE id = '{{c1}}'", {"pending_ends": "h1"}),
+    (f"UPDATE {TRANSFER} SET flags = 0 WHERE id = '{{h1}}'", {"endings": "c1"}),
     (
         f"DELETE FROM {TRANSFER} WHERE journal_id = '{{journal k1}}'",
         {"journals": "journal k1", "reversals": "journal r1"},
@@ -79,7 +80,7 @@ REMOVED: list[tuple[str, dict[str, str | None]]] = [
         {"time_order": "h4"},
     ),
 ]
-NAMES = ("t1", "t2", "t3", "c1", "h4", "f1", "bank", "shut", "card:7", "journal k1")
+NAMES = ("t1", "t2", "t3", "c1", "h1", "h4", "f1", "bank", "shut", "card:7", "journal k1")
 
 
 @pytest.fixture
