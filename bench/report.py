@@ -21,6 +21,7 @@ def table(rows: Sequence[Sequence[object]], *, head: Sequence[str]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def summary(name: str, values: Mapping[str, float]) -> None:
-    """Print the last line, for machines."""
-    print(json.dumps({"name": name, **{key: round(value, 4) for key, value in values.items()}}))
+def summary(name: str, values: Mapping[str, float | str | None]) -> None:
+    """Print the last line, for machines; None is what could not be measured here."""
+    rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
+    print(json.dumps({"name": name, **rounded}))
