@@ -16,6 +16,7 @@ from ledger.books import (
     voucher,
     vouchers,
 )
+from ledger.clusters import StrangeClusterError, adopt
 from ledger.entries import AccountEntries, AccountEntry, account_entries
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus, PeriodStatus
 from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
@@ -34,7 +35,10 @@ from ledger.periods import (
     reopen_period,
 )
 from ledger.posting import create_transfers, lookup_transfers
+from ledger.proofs import NotSealedError, Proof, prove, sealed_in
 from ledger.queue import PostingQueue
+from ledger.rebuild import Rebuilt, rebuild
+from ledger.seals import Seal, count_unsealed, newest_seal, seal
 from ledger.statements import Page, StatementLine, account_lines, balance_at
 from ledger.values import (
     AMOUNT_MAX_FEN,
@@ -53,6 +57,7 @@ from ledger.values import (
     TransferFlag,
     TransferResult,
 )
+from ledger.verify import CheckSignature, Published, Verification, verify
 
 __all__ = [
     "AMOUNT_MAX_FEN",
@@ -67,6 +72,7 @@ __all__ = [
     "Balances",
     "BookEntry",
     "BookPlace",
+    "CheckSignature",
     "CreateAccountStatus",
     "CreateTransferStatus",
     "DayBalances",
@@ -78,6 +84,7 @@ __all__ = [
     "NewAccount",
     "NewJournal",
     "NewTransfer",
+    "NotSealedError",
     "Page",
     "PendingState",
     "Period",
@@ -87,16 +94,23 @@ __all__ = [
     "PeriodStatus",
     "PeriodStep",
     "PostingQueue",
+    "Proof",
+    "Published",
+    "Rebuilt",
     "Root",
+    "Seal",
     "StatementLine",
+    "StrangeClusterError",
     "Transfer",
     "TransferFlag",
     "TransferResult",
     "TrialLine",
+    "Verification",
     "Voucher",
     "VoucherPage",
     "account_entries",
     "account_lines",
+    "adopt",
     "ask_to_reopen",
     "audit",
     "balance_at",
@@ -104,6 +118,7 @@ __all__ = [
     "book_entries",
     "close_period",
     "closed_until",
+    "count_unsealed",
     "create_accounts",
     "create_transfers",
     "day_balances",
@@ -111,13 +126,19 @@ __all__ = [
     "lock_balances",
     "lookup_accounts",
     "lookup_transfers",
+    "newest_seal",
     "pending_transfers",
     "periods",
     "post_journal",
     "post_together",
+    "prove",
+    "rebuild",
     "reopen_period",
     "reverse_journal",
+    "seal",
+    "sealed_in",
     "trial_balance",
+    "verify",
     "voucher",
     "vouchers",
     "write_beancount",

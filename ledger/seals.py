@@ -118,7 +118,7 @@ def seal(session: Session, *, sign: Sign | None, key_id: str, limit_blocks: int)
     execute(session, "SET LOCAL work_mem = '64MB'", {}, reads=False)
     cluster = running_cluster(session)
     horizon, now = _horizon(session, cluster)
-    newest = head(session)
+    newest = newest_seal(session)
     after = newest.last if newest else BEGINNING
     skipped = execute(session, PLACE, {**_range(after, horizon), "skip": limit_blocks * BLOCK_ROWS - 1})
     lines = lines_between(session, after=after, until=Place._make(skipped[0]) if skipped else horizon)
@@ -140,7 +140,7 @@ def seal(session: Session, *, sign: Sign | None, key_id: str, limit_blocks: int)
     return len(lines)
 
 
-def head(session: Session) -> Seal | None:
+def newest_seal(session: Session) -> Seal | None:
     """Give the newest block, or None while there is none. Its number and hash, published, hold all before it."""
     rows = execute(session, NEWEST, {})
     return Seal._make(rows[0]) if rows else None
@@ -148,7 +148,7 @@ def head(session: Session) -> Seal | None:
 
 def count_unsealed(session: Session) -> int:
     """Say how many rows no block seals yet, those of transactions that still run left out."""
-    newest = head(session)
+    newest = newest_seal(session)
     everything = Place(2**63 - 1, BEHIND_EVERY_KIND, ID_MAX)
     return int(execute(session, COUNT, _range(newest.last if newest else BEGINNING, everything))[0][0])
 
