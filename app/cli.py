@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import migrations
-from app import clock, settings
+from app import clock, proof_cli, settings
 from app.db import Database
 from app.ledger_cli import ledger_commands
 from app.starting import prepare
@@ -34,6 +34,8 @@ def commands() -> None:
 
 
 commands.add_command(ledger_commands)
+for command in proof_cli.COMMANDS:
+    ledger_commands.add_command(command)
 
 
 def _stop_on_signal() -> threading.Event:
@@ -88,21 +90,6 @@ def broker(users: Path) -> None:
 
     values = prepare()
     embedded_broker.run(host=values.mqtt_host, port=values.mqtt_port, users_file=users, stop=_stop_on_signal())
-
-
-@commands.command()
-def audit() -> None:
-    """Prove from the transfers alone that the books balance; exit 1 and name the first wrong row if not."""
-    import ledger  # noqa: PLC0415 - only this command reads the whole ledger
-
-    database = Database(prepare().database_url)
-    with database.reader() as session:
-        findings = ledger.audit(session)
-    database.close()
-    for finding in findings:
-        click.echo(str(finding))
-    click.echo("books balance" if not findings else f"{len(findings)} findings")
-    sys.exit(1 if findings else 0)
 
 
 @commands.command()

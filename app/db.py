@@ -89,6 +89,13 @@ class Database:
             session.commit()
 
     @contextmanager
+    def owner(self) -> Iterator[Session]:
+        """Open a transaction with all the rights of whoever logged in, as only a person at the machine needs them."""
+        with self.transaction() as session:
+            session.execute(text("SET LOCAL ROLE NONE"))
+            yield session
+
+    @contextmanager
     def reader(self) -> Iterator[Session]:
         """Open a session that sees one snapshot and cannot write."""
         with Session(self.engine) as session:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 import ledger
 import telemetry.derive
-from app import clock
+from app import clock, sealing
 from app.cards import proof
 from app.db import Database
 from app.devices import messages
@@ -53,6 +53,15 @@ def _in_transaction(work: Callable[[Session], int]) -> Callable[[Database, Setti
     return lambda database, _settings: database.run(work)
 
 
+def _seal_ledger(database: Database, settings: Settings) -> int:
+    try:
+        return sealing.seal_due(database, key=sealing.seal_key(settings.key_encryption_key))
+    except ledger.StrangeClusterError as error:
+        # Not a mistake of the program: a person must say that the books belong here.
+        log.error("ledger_not_sealed", why=str(error))  # noqa: TRY400 - there is nothing to trace
+        return 0
+
+
 JOBS = (
     Job(
         name="derive_collector_sessions",
@@ -79,6 +88,7 @@ JOBS = (
         every_s=5,
         run=_in_transaction(lambda session: ledger.expire_pending(session, limit=BATCH)),
     ),
+    Job(name="seal_ledger", every_s=3, run=_seal_ledger),
     Job(
         name="expire_top_ups",
         every_s=30,

@@ -63,6 +63,8 @@ def adopt(session: Session) -> bool:
 
     Needs the rights of the tables' owner. Waits for every writer, and lets none in until the transaction ends.
     """
+    execute(session, "SET LOCAL statement_timeout = '10min'", {}, reads=False)
+    execute(session, "SET LOCAL lock_timeout = '30s'", {}, reads=False)
     execute(session, f"LOCK TABLE ledger.clusters, {', '.join(kind.table for kind in KINDS)}", {}, reads=False)
     try:
         running_cluster(session)
@@ -70,7 +72,6 @@ def adopt(session: Session) -> bool:
         pass
     else:
         return False
-    execute(session, "SET LOCAL statement_timeout = '10min'", {}, reads=False)
     ((offset,),) = execute(session, f"SELECT coalesce(max(xid), 0) FROM ({GREATEST}) AS numbers", {})  # noqa: S608 - constants only
     for kind in KINDS:
         execute(session, f"ALTER TABLE {kind.table} DISABLE TRIGGER only_added", {}, reads=False)

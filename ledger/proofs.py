@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from ledger import merkle
-from ledger.lines import KINDS, Kind
+from ledger.lines import KIND_OF_NAME, Kind
 from ledger.posting import execute
 from ledger.seals import COLUMNS, Seal, leaves_of, place_of
 
@@ -31,7 +31,6 @@ class Proof(TypedDict):
     the first block in `blocks`; each further block names the hash of the one before it.
     """
 
-    format: str
     record: dict[str, str]
     path: list[merkle.Step]
     blocks: list[dict[str, str]]
@@ -42,7 +41,7 @@ class NotSealedError(Exception):
 
 
 def prove(session: Session, row_id: UUID, *, until_block: int | None = None) -> Proof:
-    """Give the proof of a transfer, a journal or an account, with the blocks up to `until_block` if it is given.
+    """Give the proof of a transfer or a journal, with the blocks up to `until_block` if that is given.
 
     Raises NotSealedError with a sentence that says why there is none.
     """
@@ -58,7 +57,6 @@ def prove(session: Session, row_id: UUID, *, until_block: int | None = None) -> 
     later = _later(session, block, until_block=until_block)
     names = ("format", *kind.fields)
     return Proof(
-        format="testcard-proof-v1",
         record=dict(zip(names, line.decode().split("|"), strict=True)),
         path=merkle.path(leaves, index),
         blocks=[_document(seal) for seal in (block, *later)],
@@ -82,12 +80,11 @@ def sealed_in(session: Session, row_id: UUID) -> int | None:
 
 
 def _line(session: Session, row_id: UUID) -> tuple[Kind, bytes]:
-    # Nearly every question is about a transfer.
-    for kind in reversed(KINDS):
+    for kind in (KIND_OF_NAME["transfer"], KIND_OF_NAME["journal"]):
         sql = f"SELECT {kind.line} FROM {kind.table} WHERE id = %(id)s"  # noqa: S608 - constants only
         if rows := execute(session, sql, {"id": row_id}):
             return kind, str(rows[0][0]).encode()
-    raise NotSealedError(f"The books know no {row_id}.")
+    raise NotSealedError(f"The books know no transfer and no journal {row_id}.")
 
 
 def _later(session: Session, block: Seal, *, until_block: int | None) -> Sequence[Seal]:

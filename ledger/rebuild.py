@@ -77,6 +77,7 @@ def rebuild(session: Session) -> Rebuilt:
     database's error if the facts break a limit, and then nothing has changed.
     """
     execute(session, "SET LOCAL statement_timeout = '1h'", {}, reads=False)
+    execute(session, "SET LOCAL lock_timeout = '30s'", {}, reads=False)
     for lock in LOCKS:
         execute(session, lock, {}, reads=False)
     for table in DERIVED:
