@@ -9,6 +9,12 @@ def as_owner(session: Session | Connection) -> None:
     session.execute(text("SET LOCAL ROLE NONE"))
 
 
+def owner_does(session: Session | Connection, statement: str) -> None:
+    """Run one statement with the owner's rights."""
+    as_owner(session)
+    session.execute(text(statement))
+
+
 def without_triggers(session: Session | Connection) -> None:
     """Do what only a superuser can until the transaction ends: no trigger and no foreign key holds him."""
     as_owner(session)

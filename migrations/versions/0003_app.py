@@ -1258,6 +1258,7 @@ def _triggers() -> None:
             f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON app.{table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION app.refuse_change()"
         )
+        op.execute(f"REVOKE UPDATE, DELETE ON app.{table} FROM testcard_service")
     op.execute(
         """
         CREATE FUNCTION app.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from app import health
 from app.db import Database
+from tests.owner import as_owner
 
 
 def test_a_living_process_says_so_without_its_database(lone_client: FlaskClient) -> None:
@@ -33,6 +34,7 @@ def test_a_service_that_can_do_its_work_is_ready(client: FlaskClient) -> None:
 
 def test_a_database_that_takes_no_writes_is_not_ready(client: FlaskClient, database: Database) -> None:
     with database.transaction() as session:
+        as_owner(session)
         name = session.scalar(text("SELECT current_database()"))
         session.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
     assert client.get("/ready").get_json()["checks"]["database_writes"] is False
@@ -40,6 +42,7 @@ def test_a_database_that_takes_no_writes_is_not_ready(client: FlaskClient, datab
 
 def test_an_older_schema_is_not_ready(client: FlaskClient, database: Database) -> None:
     with database.transaction() as session:
+        as_owner(session)
         session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     assert client.get("/ready").get_json()["checks"]["schema_is_current"] is False
 

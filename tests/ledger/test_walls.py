@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from tests.ledger.stories import Books, ident
-from tests.owner import as_owner
+from tests.owner import owner_does
 
 BOOKS = """
 account  bank     free
@@ -81,11 +81,6 @@ PLANTED = {
 def books(database: Database) -> Database:
     Books(database).tell(BOOKS)
     return database
-
-
-def owner_does(session: Session, statement: str) -> None:
-    as_owner(session)
-    session.execute(text(statement))
 
 
 def test_what_is_written_cannot_be_changed_or_removed(books: Database) -> None:
