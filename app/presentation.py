@@ -65,6 +65,7 @@ NAVIGATION = (
     Entry("reports_pages.on_now", _l("On now"), "activity", (Role.GROUP_OPERATOR,)),
     Entry("reports_pages.wall", _l("Live wall"), "layout-grid", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("reports_pages.ledger_view", _l("Ledger view"), "report-money", (Role.SUB_CENTER_MANAGER, *CENTER)),
+    Entry("accounting_pages.trial_balance", _l("Books"), "scale", (Role.FINANCE, Role.APPROVER, Role.AUDITOR)),
     Entry("reports_pages.exceptions", _l("Exceptions"), "alert-triangle", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("topups_pages.counter", _l("Counter"), "cash", CENTER),
     Entry("devices_pages.overview", _l("Devices"), "plug-connected", CENTER),

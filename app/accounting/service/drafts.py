@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy.exc
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
 import ledger
 from app.accounting.models import TRANSITIONS, DraftEvent, DraftKind, DraftStatus, VoucherDraft, VoucherDraftLine
+from app.accounting.service.vouchers import WHOLE_DRAFT
 from app.accounting.service.wishes import (
     Wish,
     WishLine,
@@ -149,7 +150,7 @@ def withdraw(session: Session, *, draft_id: UUID, maker: Principal, at: datetime
 
 def get_draft(session: Session, *, draft_id: UUID) -> VoucherDraft:
     """Give one draft. Raises Refusal NOT_FOUND."""
-    found = session.scalar(select(VoucherDraft).where(VoucherDraft.id == draft_id).options(*_WHOLE))
+    found = session.scalar(select(VoucherDraft).where(VoucherDraft.id == draft_id).options(*WHOLE_DRAFT))
     if found is None:
         raise Refusal(Code.NOT_FOUND)
     return found
@@ -163,7 +164,7 @@ def list_drafts(session: Session, *, status: DraftStatus | None = None, page: in
     total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
     size = min(page_size, PAGE_SIZE_MAX)
     rows = (
-        wanted.options(*_WHOLE)
+        wanted.options(*WHOLE_DRAFT)
         .order_by(VoucherDraft.created_at.desc(), VoucherDraft.id)
         .limit(size)
         .offset((page - 1) * size)
@@ -176,7 +177,7 @@ def waiting_in(session: Session, *, since: datetime, until: datetime) -> Sequenc
     wanted = select(VoucherDraft).where(
         VoucherDraft.status == DraftStatus.WAITING, VoucherDraft.value_at >= since, VoucherDraft.value_at < until
     )
-    return session.scalars(wanted.options(*_WHOLE).order_by(VoucherDraft.value_at, VoucherDraft.number)).all()
+    return session.scalars(wanted.options(*WHOLE_DRAFT).order_by(VoucherDraft.value_at, VoucherDraft.number)).all()
 
 
 def credited_by_hand_fen(session: Session, role: BookRole) -> int:
@@ -190,12 +191,9 @@ def credited_by_hand_fen(session: Session, role: BookRole) -> int:
     return int(session.scalar(wanted) or 0)
 
 
-_WHOLE = (selectinload(VoucherDraft.lines), selectinload(VoucherDraft.maker), selectinload(VoucherDraft.checker))
-
-
 def _same_before(session: Session, draft_id: UUID, maker: Principal) -> VoucherDraft | None:
     """Give the draft of that id if this person made it before. Raises Refusal REQUEST_ID_USED for another's."""
-    before = session.scalar(select(VoucherDraft).where(VoucherDraft.id == draft_id).options(*_WHOLE))
+    before = session.scalar(select(VoucherDraft).where(VoucherDraft.id == draft_id).options(*WHOLE_DRAFT))
     if before is not None and before.maker_id != maker.person_id:
         raise Refusal(Code.REQUEST_ID_USED)
     return before
@@ -246,7 +244,7 @@ def _locked(session: Session, draft_id: UUID) -> VoucherDraft:
     found = session.scalar(
         select(VoucherDraft)
         .where(VoucherDraft.id == draft_id)
-        .options(*_WHOLE)
+        .options(*WHOLE_DRAFT)
         .with_for_update()
         .execution_options(populate_existing=True)
     )

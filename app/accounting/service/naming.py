@@ -8,11 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 import ledger
-from app.books import Book, BookRole, ChartLine, Element, OwnerKind, chart, line_of_number
+from app.books import ChartLine, Element, OwnerKind, chart, line_of_number
 from app.cards.models import CardAccount
-from app.errors import Code, Refusal
 from app.instruments.models import Unit
-from app.people.principals import Principal
 from app.subsidies.models import Fund
 
 # Each query names at most so many owners.
@@ -59,12 +57,6 @@ class BookAccount:
     def name_en(self) -> str:
         """The chart's name in English."""
         return self.line.name_en if self.line is not None else str(self.number)
-
-
-def require_reader(reader: Principal) -> None:
-    """Let the whole books be read by the center's people alone. Raises Refusal FORBIDDEN."""
-    if not reader.sees_everything:
-        raise Refusal(Code.FORBIDDEN)
 
 
 def accounts_of(session: Session, ids: Iterable[UUID]) -> dict[UUID, BookAccount]:
@@ -138,11 +130,6 @@ def _customer(account: CardAccount) -> tuple[str, str]:
         return account.organisation.name_zh, account.organisation.name_en
     name = account.person.name if account.person is not None else account.number
     return name, name
-
-
-def book_id(role: BookRole, owner_id: int) -> UUID:
-    """Give the ledger account of a role and an owner."""
-    return Book(role, owner_id).id
 
 
 def plain_text_names(account: ledger.NamedAccount) -> ledger.AccountName:

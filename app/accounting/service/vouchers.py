@@ -11,7 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 import ledger
 from app.accounting.models import DraftStatus, VoucherDraft
@@ -25,6 +25,11 @@ PAGE_MAX = 200
 CHUNK = 500
 # Flags of transfers that move nothing: a hold, its void, its expiry.
 MOVES_NOTHING = 2 | 8 | 256
+WHOLE_DRAFT = (
+    selectinload(VoucherDraft.lines),
+    selectinload(VoucherDraft.maker),
+    selectinload(VoucherDraft.checker),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +161,7 @@ def voucher_view(session: Session, *, journal_id: UUID, zone: ZoneInfo) -> Vouch
     return VoucherView(
         voucher=_with_lines(session, [found], numbers=numbers, zone=zone)[0],
         actor_name=name or found.actor,
-        draft=session.scalar(select(VoucherDraft).where(VoucherDraft.journal_id == journal_id)),
+        draft=session.scalar(select(VoucherDraft).where(VoucherDraft.journal_id == journal_id).options(*WHOLE_DRAFT)),
         waiting=session.scalar(
             select(VoucherDraft).where(
                 VoucherDraft.reverses_id == journal_id, VoucherDraft.status == DraftStatus.WAITING

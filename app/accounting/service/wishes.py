@@ -182,7 +182,9 @@ def check_value_date(session: Session, value_on: date, *, zone: ZoneInfo, at: da
     """Refuse a day that has not begun or whose month is closed: VALUE_DATE_WRONG, PERIOD_CLOSED."""
     if value_on > at.astimezone(zone).date():
         raise Refusal(Code.VALUE_DATE_WRONG)
-    _ = session
+    line = ledger.closed_until(session)
+    if line is not None and value_moment(value_on, zone=zone) < line:
+        raise Refusal(Code.PERIOD_CLOSED)
 
 
 def _preview(session: Session, movements: Sequence[ledger.Movement]) -> list[PreviewLine]:
