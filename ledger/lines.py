@@ -124,6 +124,7 @@ KINDS = (
 )
 """Every kind of fact that is sealed, in the order of the names."""
 KIND_OF_NAME = {kind.name: kind for kind in KINDS}
+KIND_OF_LETTER = {kind.letter: kind for kind in KINDS}
 KIND_OF_PREFIX = {kind.prefix: kind for kind in KINDS}
 
 

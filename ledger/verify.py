@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 
 from ledger import merkle
 from ledger.audit import OTHER_CHECKS, STEP_CHECKS, Finding, audit
-from ledger.lines import KINDS
+from ledger.lines import KIND_OF_LETTER, Kind
 from ledger.posting import execute
 from ledger.seals import (
     BEGINNING,
+    BLOCK_ROWS,
     COLUMNS,
     KEY_BYTES,
     NO_HASH,
@@ -29,10 +30,12 @@ from ledger.seals import (
     hash_of,
     key_of,
     lines_between,
+    place_of,
 )
 from ledger.touched import find_change
 
 BLOCKS_AT_ONCE = 20
+BEHIND_THE_ROWS = BLOCK_ROWS
 EXPLAINED_MAX = 20
 """Of so many touched rows it is looked for what was changed in them; that takes up to a second each."""
 
@@ -114,6 +117,7 @@ class _Touched(NamedTuple):
     """A sealed row that is not what it was, or not where it was."""
 
     block: int
+    position: int
     key: bytes
     leaf: bytes
     neighbours: list[bytes]
@@ -128,7 +132,7 @@ class _Log:
     published: Published | None
     last: Seal | None = None
     rows: int = 0
-    _findings: list[tuple[int, Finding]] = field(default_factory=list)
+    _findings: list[tuple[int, int, Finding]] = field(default_factory=list)
     _missing: list[_Touched] = field(default_factory=list)
     _inserted: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     _explained: int = 0
@@ -146,7 +150,7 @@ class _Log:
         self._tell_moved()
         self._tell_inserted()
         self._check_end()
-        return [finding for _block, finding in sorted(self._findings, key=itemgetter(0))]
+        return [finding for _block, _position, finding in sorted(self._findings, key=itemgetter(0, 1))]
 
     def _next_blocks(self) -> list[_Block]:
         after = self.last.number if self.last else -(2**63)
@@ -183,14 +187,15 @@ class _Log:
         sealed = {key for block in blocks for key in block.keys}
         for key, (line, _leaf) in stands.items():
             if key not in sealed:
-                self._inserted[key] = (blocks[0].seal.number, line)
+                place = place_of(line)
+                self._inserted[key] = (next(block.seal.number for block in blocks if place <= block.seal.last), line)
 
     def _compare(self, block: _Block, stands: Mapping[bytes, tuple[bytes, bytes]], lines: list[bytes]) -> None:
         own = [stands[key][1] for key in block.keys if key in stands]
         if own and merkle.root(own) == block.seal.root:
             return  # the rows are what was sealed; if the block's own hashes are not, that is said of the block
-        for key, leaf in zip(block.keys, block.leaves, strict=False):
-            touched = _Touched(block.seal.number, key, leaf, lines)
+        for position, (key, leaf) in enumerate(zip(block.keys, block.leaves, strict=False)):
+            touched = _Touched(block.seal.number, position, key, leaf, lines)
             if key not in stands:
                 self._missing.append(touched)
             elif stands[key][1] != leaf:
@@ -203,6 +208,7 @@ class _Log:
         self._find(
             "row_changed",
             touched.block,
+            position=touched.position,
             key=touched.key,
             derived=f"{change.field} {change.was or 'none'}" if change else f"the hash {touched.leaf.hex()}",
             found=f"{change.field} {change.now or 'none'}" if change else line.decode(),
@@ -215,11 +221,18 @@ class _Log:
             if (line := line or self._line(touched.key)) is not None:
                 self._tell_changed(touched, line)
             else:
-                self._find("row_missing", touched.block, key=touched.key, derived="in the books", found="gone")
+                self._find(
+                    "row_missing",
+                    touched.block,
+                    position=touched.position,
+                    key=touched.key,
+                    derived="in the books",
+                    found="gone",
+                )
 
     def _tell_inserted(self) -> None:
         for key, (block, line) in self._inserted.items():
-            self._find("row_inserted", block, key=key, derived="in no block", found=line.decode())
+            self._find("row_inserted", block, position=BEHIND_THE_ROWS, key=key, derived="nowhere", found=line.decode())
 
     def _tell_names(self, blocks: Sequence[_Block], keys: Sequence[bytes]) -> None:
         found = iter(keys)
@@ -233,14 +246,13 @@ class _Log:
             self._find("seal_published", wanted.number, derived=wanted.hash.hex(), found=f"the log ends with {last}")
 
     def _line(self, key: bytes) -> bytes | None:
-        (kind,) = (kind for kind in KINDS if kind.letter == key[:1].decode())
+        kind = _kind(key)
         sql = f"SELECT {kind.line} FROM {kind.table} WHERE id = %(id)s"  # noqa: S608 - constants only
         rows = execute(self.session, sql, {"id": UUID(bytes=key[1:])})
         return str(rows[0][0]).encode() if rows else None
 
-    def _find(self, check: str, block: int, *, key: bytes = b"", derived: str, found: str) -> None:
-        names = {kind.letter: kind.name for kind in KINDS}
-        what = f"block {block}" if not key else f"{names[key[:1].decode()]} of block {block}"
+    def _find(self, check: str, block: int, *, position: int = -1, key: bytes = b"", derived: str, found: str) -> None:
+        what = f"block {block}" if not key else f"{_kind(key).name} of block {block}"
         finding = Finding(
             check=check,
             row_id=UUID(bytes=key[1:]) if key else None,
@@ -248,7 +260,11 @@ class _Log:
             derived=f"{what}: {derived}",
             found=found,
         )
-        self._findings.append((block, finding))
+        self._findings.append((block, position, finding))
+
+
+def _kind(key: bytes) -> Kind:
+    return KIND_OF_LETTER[key[:1].decode()]
 
 
 def _keys(joined: bytes) -> list[bytes]:
