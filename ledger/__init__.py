@@ -38,7 +38,7 @@ from ledger.posting import create_transfers, lookup_transfers
 from ledger.proofs import NotSealedError, Proof, prove, sealed_in
 from ledger.queue import PostingQueue
 from ledger.rebuild import Rebuilt, rebuild
-from ledger.seals import Seal, count_unsealed, newest_seal, seal
+from ledger.seals import Seal, Unsealed, newest_seal, seal, unsealed
 from ledger.statements import Page, StatementLine, account_lines, balance_at
 from ledger.values import (
     AMOUNT_MAX_FEN,
@@ -105,6 +105,7 @@ __all__ = [
     "TransferFlag",
     "TransferResult",
     "TrialLine",
+    "Unsealed",
     "Verification",
     "Voucher",
     "VoucherPage",
@@ -118,7 +119,6 @@ __all__ = [
     "book_entries",
     "close_period",
     "closed_until",
-    "count_unsealed",
     "create_accounts",
     "create_transfers",
     "day_balances",
@@ -138,6 +138,7 @@ __all__ = [
     "seal",
     "sealed_in",
     "trial_balance",
+    "unsealed",
     "verify",
     "voucher",
     "vouchers",

@@ -18,10 +18,11 @@ ESCAPES = {"\\": "\\\\", "|": "\\p", "\n": "\\n", "\r": "\\r"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One table of facts: the word for its rows, and its columns with the form each has in a line."""
+    """One table of facts: the word for its rows, its columns with the form each has in a line, and its clock."""
 
     name: str
     table: str
+    written_at: str
     fields: Mapping[str, str]
 
     @property
@@ -48,6 +49,7 @@ KINDS = (
     Kind(
         name="account",
         table="ledger.accounts",
+        written_at="created_at",
         fields={
             "id": "plain",
             "ledger": "plain",
@@ -63,6 +65,7 @@ KINDS = (
     Kind(
         name="journal",
         table="ledger.journals",
+        written_at="created_at",
         fields={
             "id": "plain",
             "kind": "text",
@@ -80,6 +83,7 @@ KINDS = (
     Kind(
         name="period",
         table="ledger.period_events",
+        written_at="at",
         fields={
             "id": "plain",
             "starts_at": "moment",
@@ -94,6 +98,7 @@ KINDS = (
     Kind(
         name="transfer",
         table="ledger.transfers",
+        written_at="timestamp",
         fields={
             "id": "plain",
             "debit_account_id": "plain",

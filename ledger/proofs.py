@@ -3,7 +3,7 @@
 `docs/check_proof.py` checks such a document on any machine, without this program and without the database.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -14,11 +14,21 @@ from ledger.lines import KIND_OF_NAME, Kind
 from ledger.posting import execute
 from ledger.seals import COLUMNS, Seal, leaves_of, place_of
 
+PROVED = (KIND_OF_NAME["transfer"], KIND_OF_NAME["journal"])
 BLOCK_OF = f"""
 SELECT {COLUMNS} FROM ledger.seals
 WHERE (last_xid, last_kind, last_id) >= (%(xid)s::bigint, %(kind)s::text, %(id)s::uuid)
 ORDER BY last_xid, last_kind, last_id LIMIT 1
 """  # noqa: S608 - column names only
+SEALED_IN = " UNION ALL ".join(
+    f"""
+    SELECT id, (
+        SELECT number FROM ledger.seals WHERE (last_xid, last_kind, last_id) >= (facts.xid, '{kind.name}', facts.id)
+        ORDER BY last_xid, last_kind, last_id LIMIT 1
+    ) FROM {kind.table} AS facts WHERE id = ANY(%(ids)b::uuid[])
+    """  # noqa: S608 - constants only
+    for kind in PROVED
+)
 LATER = f"SELECT {COLUMNS} FROM ledger.seals WHERE number > %(number)s AND number <= %(until)s ORDER BY number"  # noqa: S608 - column names only
 CHAIN_MAX = 10_000
 """As many blocks as one proof may follow from the row's own to a later one."""
@@ -69,18 +79,17 @@ def block_of(session: Session, line: bytes) -> Seal | None:
     return Seal._make(rows[0]) if rows else None
 
 
-def sealed_in(session: Session, row_id: UUID) -> int | None:
-    """Give the number of the block that seals this row, or None while none does."""
-    try:
-        _kind, line = _line(session, row_id)
-    except NotSealedError:
-        return None
-    block = block_of(session, line)
-    return block.number if block is not None else None
+def sealed_in(session: Session, row_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Give the number of the block that seals each of these transfers and journals; those not sealed yet are left out.
+
+    That it stands as it was sealed is for `prove` and `verify` to say.
+    """
+    found = execute(session, SEALED_IN, {"ids": list(row_ids)})
+    return {row[0]: row[1] for row in found if row[1] is not None}
 
 
 def _line(session: Session, row_id: UUID) -> tuple[Kind, bytes]:
-    for kind in (KIND_OF_NAME["transfer"], KIND_OF_NAME["journal"]):
+    for kind in PROVED:
         sql = f"SELECT {kind.line} FROM {kind.table} WHERE id = %(id)s"  # noqa: S608 - constants only
         if rows := execute(session, sql, {"id": row_id}):
             return kind, str(rows[0][0]).encode()

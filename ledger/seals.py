@@ -74,6 +74,13 @@ class Seal(NamedTuple):
         return named | {name: encode_value(getattr(self, name)) for name in HEADER}
 
 
+class Unsealed(NamedTuple):
+    """What waits to be sealed: how many rows, and for how long the oldest of them, by the database's clock."""
+
+    rows: int
+    oldest_s: float
+
+
 HEADER = tuple(name for name in Seal._fields[: Seal._fields.index("hash")] if name != "version")
 COLUMNS = ", ".join(Seal._fields)
 NEWEST = f"SELECT {COLUMNS} FROM ledger.seals ORDER BY number DESC LIMIT 1"  # noqa: S608 - column names only
@@ -93,13 +100,17 @@ AND (xid < %(until_xid)s::bigint OR ('{name}' COLLATE "C", id) <= (%(until_kind)
 
 def _of_all_kinds(columns: str) -> str:
     return " UNION ALL ".join(
-        f"SELECT xid, '{kind.name}' COLLATE \"C\" AS kind, id{columns.format(line=kind.line)} FROM {kind.table}"  # noqa: S608 - constants only
+        f"SELECT xid, '{kind.name}' COLLATE \"C\" AS kind, id"  # noqa: S608 - constants only
+        f"{columns.format(line=kind.line, written_at=kind.written_at)} FROM {kind.table}"
         f" WHERE {BETWEEN.format(name=kind.name)}"
         for kind in KINDS
     )
 
 
-COUNT = f"SELECT count(*) FROM ({_of_all_kinds('')}) AS places"  # noqa: S608 - constants only
+UNSEALED = f"""
+SELECT count(*), coalesce(extract(epoch FROM statement_timestamp() - min(at)), 0)::float8
+FROM ({_of_all_kinds(", {written_at} AS at")}) AS facts
+"""  # noqa: S608 - constants only
 PLACE = f"SELECT * FROM ({_of_all_kinds('')}) AS places ORDER BY xid, kind, id OFFSET %(skip)s LIMIT 1"  # noqa: S608 - constants only
 # All lines in one value: for the driver, a row costs more than it costs to hash it.
 LINES = f"SELECT string_agg(line, chr(10) ORDER BY xid, kind, id) FROM ({_of_all_kinds(', {line} AS line')}) AS facts"  # noqa: S608 - constants only
@@ -146,11 +157,12 @@ def newest_seal(session: Session) -> Seal | None:
     return Seal._make(rows[0]) if rows else None
 
 
-def count_unsealed(session: Session) -> int:
-    """Say how many rows no block seals yet, those of transactions that still run left out."""
+def unsealed(session: Session) -> Unsealed:
+    """Say what no block seals yet, of what is committed."""
     newest = newest_seal(session)
     everything = Place(2**63 - 1, BEHIND_EVERY_KIND, ID_MAX)
-    return int(execute(session, COUNT, _range(newest.last if newest else BEGINNING, everything))[0][0])
+    ((rows, oldest_s),) = execute(session, UNSEALED, _range(newest.last if newest else BEGINNING, everything))
+    return Unsealed(rows, max(0.0, oldest_s))
 
 
 def lines_between(session: Session, *, after: Place, until: Place) -> list[bytes]:

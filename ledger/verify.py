@@ -26,11 +26,11 @@ from ledger.seals import (
     KEY_BYTES,
     NO_HASH,
     Seal,
-    count_unsealed,
     hash_of,
     key_of,
     lines_between,
     place_of,
+    unsealed,
 )
 from ledger.touched import find_change
 
@@ -95,7 +95,7 @@ def verify(
         return Verification(
             blocks=log.last.number if log.last else 0,
             sealed_rows=log.rows,
-            unsealed_rows=count_unsealed(session),
+            unsealed_rows=unsealed(session).rows,
             head=Published(log.last.number, log.last.hash) if log.last else None,
             findings=(*sealed, *steps.result(), *others),
         )

@@ -125,7 +125,7 @@ class History:
 def derived(database: Database) -> dict[str, list[Any]]:
     with database.reader() as session:
         return {
-            table: session.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()  # noqa: S608 - a constant
+            table: list(session.execute(text(f"SELECT * FROM {table} ORDER BY id")))  # noqa: S608 - a constant
             for table in DERIVED
         }
 

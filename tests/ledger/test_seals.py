@@ -97,9 +97,13 @@ def test_what_is_sealed_is_not_sealed_again_and_what_comes_later_is(books: Datab
     with books.transaction() as session:
         pay(session, times=3)
     with books.reader() as session:
-        assert ledger.count_unsealed(session) == 3
+        waiting = ledger.unsealed(session)
+    assert waiting.rows == 3
+    assert 0 <= waiting.oldest_s < 60
     assert seal(books) == 3
     assert [block.rows_count for block in seals(books)] == [rows, 3]
+    with books.reader() as session:
+        assert ledger.unsealed(session) == (0, 0)
     assert verified(books).findings == ()
 
 
@@ -147,10 +151,10 @@ def test_a_writer_that_is_slow_to_commit_is_not_skipped(books: Database) -> None
             pay(quick)
         assert seal_at_once(books) == 0, "the slow one has the smaller number, so nothing above it is closed"
         with books.reader() as session:
-            assert ledger.count_unsealed(session) == 1
+            assert ledger.unsealed(session).rows == 1
     assert seal(books) == 4
     with books.reader() as session:
-        assert ledger.sealed_in(session, early) == 2
+        assert ledger.sealed_in(session, [early]) == {early: 2}
     assert verified(books).findings == ()
 
 
@@ -300,7 +304,7 @@ def test_after_a_move_to_another_server_nothing_is_sealed_before_the_books_adopt
         later = pay(session)
     assert seal(database) == 4
     with database.reader() as session:
-        assert {ledger.sealed_in(session, id_) for id_ in (*stray, *later)} == {2}
+        assert ledger.sealed_in(session, [*stray, *later]) == dict.fromkeys((*stray, *later), 2)
     assert verified(database).findings == ()
     assert verified(database).sealed_rows == rows + 4
     with database.owner() as session:
