@@ -13,6 +13,7 @@ import click
 
 import migrations
 from app import clock, proof_cli, settings
+from app.accounting import cli as books_cli
 from app.db import Database
 from app.ledger_cli import ledger_commands
 from app.starting import prepare
@@ -34,7 +35,7 @@ def commands() -> None:
 
 
 commands.add_command(ledger_commands)
-for command in proof_cli.COMMANDS:
+for command in (*proof_cli.COMMANDS, *books_cli.COMMANDS):
     ledger_commands.add_command(command)
 
 

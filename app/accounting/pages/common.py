@@ -1,13 +1,10 @@
 """What the accountant's pages share: their blueprint, who may open them, and how their addresses are read."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from flask import Blueprint, g, request, url_for
 
-import ledger
 from app import clock, web
 from app.accounting.sheets import kind_word, owner_word, voucher_word
 from app.accounting.spans import Span, read_span
@@ -77,25 +74,6 @@ def page_links(page: int, *, has_more: bool) -> Links:
         previous_url=here(page=str(page - 1)) if page > 1 else "",
         next_url=here(page=str(page + 1)) if has_more else "",
     )
-
-
-def cursor_text(place: ledger.BookPlace | None) -> str:
-    """Write a place in the books so that it fits an address."""
-    return "" if place is None else f"{place.value_at.isoformat()}~{place.id}"
-
-
-def read_cursor(text: str) -> ledger.BookPlace | None:
-    """Read what `cursor_text` wrote; nothing is the beginning. Raises Refusal VALIDATION_FAILED."""
-    if not text:
-        return None
-    moment, _, place_id = text.partition("~")
-    try:
-        place = ledger.BookPlace(datetime.fromisoformat(moment), UUID(place_id))
-    except ValueError as error:
-        raise Refusal(Code.VALIDATION_FAILED, fields={"after": ["2026-10-03T09:00:00+00:00~…"]}) from error
-    if place.value_at.tzinfo is None:
-        raise Refusal(Code.VALIDATION_FAILED, fields={"after": ["2026-10-03T09:00:00+00:00~…"]})
-    return place
 
 
 def asked_text(name: str, *, length_max: int = TEXT_LENGTH_MAX) -> str:

@@ -8,16 +8,15 @@ from flask import Response, redirect, render_template, request, url_for
 import ledger
 from app import books, clock, web
 from app.accounting import service, sheets
+from app.accounting.cursors import cursor_text, read_cursor
 from app.accounting.pages.common import (
     READERS,
     asked_span,
     asked_text,
     blueprint,
-    cursor_text,
     here,
     page_links,
     page_number,
-    read_cursor,
     span_links,
 )
 from app.accounting.service import Wanted
