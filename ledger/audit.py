@@ -207,6 +207,22 @@ CHECKS = (
            WHERE NOT EXISTS (SELECT 1 FROM ledger.transfers AS t WHERE t.journal_id = j.id)""",
     ),
     Check(
+        "value_dates",
+        "A transfer bears the value date of its journal, or the moment at which it was booked.",
+        """SELECT t.id, coalesce(j.value_at, t.timestamp)::text, t.value_at::text
+           FROM ledger.transfers AS t LEFT JOIN ledger.journals AS j ON j.id = t.journal_id
+           WHERE t.value_at <> t.timestamp AND t.value_at IS DISTINCT FROM j.value_at""",
+    ),
+    Check(
+        "closed_periods",
+        "Nothing was booked with a value date that was closed at that moment.",
+        """SELECT j.id, 'nothing before ' || known.closed_until, j.value_at::text
+           FROM ledger.journals AS j CROSS JOIN LATERAL (
+               SELECT CASE action WHEN 'reopened' THEN starts_at ELSE ends_at END AS closed_until
+               FROM ledger.period_events WHERE at < j.created_at ORDER BY at DESC LIMIT 1
+           ) AS known WHERE j.value_at < known.closed_until""",
+    ),
+    Check(
         "reversals",
         "A reversal moves back exactly what its journal moved.",
         """SELECT j.id, flows.key, flows.net::text FROM ledger.journals AS j JOIN LATERAL (

@@ -35,7 +35,7 @@ INSERT INTO ledger.period_events (starts_at, ends_at, action, actor, reason, at)
 SELECT %(starts_at)s, %(ends_at)s, %(action)s, %(actor)s, %(reason)s,
        greatest(clock_timestamp(), max(at) + interval '1 microsecond') FROM ledger.period_events
 """
-# Every transaction that writes holds a lock on its own number, from before its posting looks at the clock.
+# Every transaction that writes holds a lock on its own number until it ends.
 WRITERS = """
 SELECT transactionid::text FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted
@@ -60,7 +60,7 @@ class PeriodAction(StrEnum):
     REOPENED = "reopened"
 
 
-# To close a period whose reopening was asked for is to say no.
+# To close a period whose reopening was asked for is to refuse the wish.
 _NEXT = {
     (PeriodState.OPEN, PeriodAction.CLOSED): PeriodState.CLOSED,
     (PeriodState.CLOSED, PeriodAction.REOPENING_ASKED): PeriodState.REOPENING_ASKED,
@@ -187,6 +187,8 @@ def closed_until(session: Session) -> datetime | None:
 
 def _writers_have_ended(session: Session) -> bool:
     """Wait until every transaction that writes at this moment has ended, or for about 3 s."""
+    # A posting in one statement looks at the clock some microseconds before it has its number.
+    time.sleep(WAIT_S)
     writers = {row[0] for row in execute(session, WRITERS, {})}
     for _ in range(WAITS_MAX):
         if not writers:
@@ -218,7 +220,7 @@ def _refusal(session: Session, wish: _Wish, period: Period | None) -> Status | N
         return _REFUSED[state, wish.action]
     if state is PeriodState.OPEN:
         return _out_of_order(session, wish)
-    if wish.action is not PeriodAction.CLOSED and wish.ends_at != closed_until(session):
+    if wish.ends_at != closed_until(session):
         return Status.LATER_PERIOD_CLOSED
     if wish.action is PeriodAction.REOPENED and period is not None and wish.actor == period.steps[-1].actor:
         return Status.NEEDS_ANOTHER_PERSON

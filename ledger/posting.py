@@ -42,19 +42,20 @@ RACED_KEYS = frozenset(
 
 TRANSFER_COLUMNS = ", ".join(f"transfers.{column}" for column in Transfer._fields)
 
-# The first line of the condition is asked once, before any row is looked for: whoever waits here holds nothing yet.
-LOCK = f"""
+_LOCK = """
 SELECT id, ledger, flags, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
 FROM ledger.balances
-WHERE (NOT %(has_value_date)s OR (SELECT pg_advisory_xact_lock_shared({VALUE_DATES_LOCK})) IS NOT NULL)
-  AND id = ANY(ARRAY(
+WHERE {first} id = ANY(ARRAY(
     SELECT unnest(%(account_ids)b::uuid[])
     UNION ALL SELECT unnest(ARRAY[debit_account_id, credit_account_id])
     FROM ledger.transfers WHERE id = ANY(ARRAY(SELECT unnest(%(pending_ids)b::uuid[])))
 ))
 ORDER BY id FOR NO KEY UPDATE
-"""  # noqa: S608 - a number
+"""
+LOCK = _LOCK.format(first="")
+# Asked once, before any row is looked for: whoever waits here holds nothing yet.
+LOCK_WITH_VALUE_DATE = _LOCK.format(first=f"(SELECT pg_advisory_xact_lock_shared({VALUE_DATES_LOCK}) IS NOT NULL) AND")
 
 READ = f"""
 SELECT statement_timestamp(),
@@ -238,14 +239,11 @@ def lock_accounts(
 
     With `wait` False, accounts that others hold are left out of the answer instead.
     """
+    sql = LOCK_WITH_VALUE_DATE if has_value_date else LOCK
     rows = execute(
         session,
-        LOCK if wait else LOCK + "SKIP LOCKED",
-        {
-            "account_ids": array("uuid", list(account_ids)),
-            "pending_ids": array("uuid", pending_ids),
-            "has_value_date": has_value_date,
-        },
+        sql if wait else sql + "SKIP LOCKED",
+        {"account_ids": array("uuid", list(account_ids)), "pending_ids": array("uuid", pending_ids)},
     )
     return {row[0]: AccountState(*row) for row in rows}
 

@@ -13,14 +13,20 @@
     journal  k1                                 ok
       pay    bank   card:7   10.00
     reverse  k1      as k2                      ok
+    journal  k3  1 lines dated 2020-10-31       posted
+      pay    bank   card:7   10.00
+    close-month 2020-10 by anna                 closed
+    ask-to-reopen 2020-10 by anna               reopening_asked
+    reopen   2020-10 by bert                    reopened
 
 A line that ends in `+` is linked with the next one. After every story the books must balance.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from sqlalchemy import text
@@ -35,13 +41,16 @@ from ledger import (
     NewTransfer,
     TransferFlag,
     TransferResult,
+    ask_to_reopen,
     audit,
     balances,
+    close_period,
     create_accounts,
     create_transfers,
     expire_pending,
     pending_transfers,
     post_journal,
+    reopen_period,
     reverse_journal,
 )
 from tests.owner import without_triggers
@@ -58,13 +67,28 @@ CLOCKS = {
     "accounts": ("created_at",),
     "balances": ("last_at",),
     "transfers": ("timestamp", "value_at"),
+    "journals": ("value_at", "created_at"),
     "pending_transfers": ("expires_at", "ended_at"),
+    "period_events": ("starts_at", "ends_at", "at"),
 }
+MONTHS = 12
 
 
 def fen(yuan: str) -> int:
     whole, _, part = yuan.partition(".")
     return int(whole) * 100 + int(part.ljust(2, "0") or 0)
+
+
+def day(text_: str) -> datetime:
+    """Read 2020-10-31, or 2020-10 for the first of the month."""
+    return datetime.strptime(text_ if text_.count("-") > 1 else f"{text_}-01", "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def month(text_: str) -> tuple[datetime, datetime]:
+    """Read 2020-10 as the month's bounds."""
+    starts_at = day(text_)
+    following = (starts_at.year + starts_at.month // MONTHS, starts_at.month % MONTHS + 1)
+    return starts_at, datetime(*following, 1, tzinfo=UTC)
 
 
 def ident(name: str, *, story: str = "") -> UUID:
@@ -119,9 +143,11 @@ class Books:
             case "sweep":
                 assert self._run(expire_pending) == int(words[0]), line
             case "journal":
-                self._journal(line, words=words, following=following)
+                self._journal(line, following=following)
             case "reverse":
-                self._reverse(line, key=words[0], under=words[2], expected=words[3])
+                self._reverse(line)
+            case "close-month" | "ask-to-reopen" | "reopen":
+                self._period(line)
             case _:
                 raise ValueError(f"The stories know no {verb!r}")
 
@@ -180,9 +206,10 @@ class Books:
         pending_fen = found.debits_pending_fen + found.credits_pending_fen
         assert (found.credit_balance_fen, pending_fen) == (sign * fen(amount.lstrip("-")), fen(held)), line
 
-    def _journal(self, line: str, *, words: Sequence[str], following: Iterator[str]) -> None:
-        key, count, expected = words[0], int(words[1]), " ".join(words[3:])
-        events = tuple(self.parse(next(following))[0] for _ in range(count))
+    def _journal(self, line: str, *, following: Iterator[str]) -> None:
+        rest, dated = _take(line, r"\bdated (\S+)")
+        _, key, count, _, *expected = rest.split()
+        events = tuple(self.parse(next(following))[0] for _ in range(int(count)))
         journal = NewJournal(
             id=self.ident(f"journal {key}"),
             kind="story",
@@ -191,12 +218,15 @@ class Books:
             actor="accountant",
             idempotency_key=f"{self.title}{key}",
             transfers=events,
+            value_at=day(dated) if dated else None,
         )
         result = self._run(lambda session: post_journal(session, journal))
         found = [result.status.value] + (["again"] if result.replayed else [])
-        assert " ".join([*found, *([result.failed.value] if result.failed else [])]) == expected, line
+        assert " ".join([*found, *([result.failed.value] if result.failed else [])]) == " ".join(expected), line
 
-    def _reverse(self, line: str, *, key: str, under: str, expected: str) -> None:
+    def _reverse(self, line: str) -> None:
+        rest, dated = _take(line, r"\bdated (\S+)")
+        _, key, _, under, expected = rest.split()
         result = self._run(
             lambda session: reverse_journal(
                 session,
@@ -205,8 +235,22 @@ class Books:
                 reason="a mistake",
                 actor="accountant",
                 idempotency_key=f"{self.title}{under}",
+                value_at=day(dated) if dated else None,
             )
         )
+        assert result.status.value == expected, line
+
+    def _period(self, line: str) -> None:
+        verb, name, _, actor, expected = line.split()
+        starts_at, ends_at = month(name)
+        wish: dict[str, Any] = {"starts_at": starts_at, "ends_at": ends_at, "actor": actor}
+        match verb:
+            case "close-month":
+                result = self._run(lambda session: close_period(session, **wish))
+            case "ask-to-reopen":
+                result = self._run(lambda session: ask_to_reopen(session, **wish, reason="a mistake"))
+            case _:
+                result = self._run(lambda session: reopen_period(session, **wish))
         assert result.status.value == expected, line
 
     def _run(self, work: Callable[[Session], T]) -> T:

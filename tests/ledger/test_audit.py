@@ -29,13 +29,16 @@ hold     card:7   income    10.00    as h3         ok
 void     h3                          as v3         ok
 hold     card:7   income    20.00    as h4 for 90s ok
 close    shut     bank      all      as x1         ok
+journal  k2  1 lines dated 2020-10-31              posted
+  pay    bank     card:7    1.00     as t4
+close-month 2020-10 by anna                        closed
 pay      card:7   income    500.00   as f1         exceeds_credits
 later    60s
 sweep    1
 """
 
 TRANSFER, HOLD, BALANCE = "ledger.transfers", "ledger.pending_transfers", "ledger.balances"
-ACCOUNT = "ledger.accounts"
+ACCOUNT, JOURNAL = "ledger.accounts", "ledger.journals"
 # Table, what is set in the row of this name, and the checks that must name the row; {names} stand for their ids.
 CHANGED = [
     (BALANCE, "credits_posted_fen = credits_posted_fen + 1", "income", {"account_sums"}),
@@ -55,6 +58,9 @@ CHANGED = [
     (TRANSFER, "flags = 0", "h4", {"pending_rows", "after_balances"}),
     (TRANSFER, "timeout_s = 1000", "h4", {"pending_rows"}),
     (TRANSFER, "id = '{f1}'", "t3", {"burnt_ids"}),
+    (TRANSFER, "value_at = value_at - interval '1 day'", "t3", {"value_dates"}),
+    (TRANSFER, "value_at = value_at - interval '1 day'", "t4", {"value_dates"}),
+    (JOURNAL, "created_at = created_at + interval '1 hour'", "journal k2", {"closed_periods"}),
     (HOLD, "state = 'open', ended_at = NULL, ended_by = NULL", "h1", {"pending_ends"}),
     (HOLD, "state = 'voided'", "h1", {"pending_ends"}),
     (HOLD, "state = 'posted', ended_at = now(), ended_by = '{t1}'", "h4", {"pending_ends"}),
