@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -246,7 +246,7 @@ def book_entries(session: Session, *, until: datetime, zone: ZoneInfo) -> Iterat
     minutes.
     """
     rows = _stream(session, ENTRIES, {"until": until, "zone": zone.key})
-    for _, group in groupby(rows, key=attrgetter("day", "entry_id")):
+    for _, group in groupby(rows, key=itemgetter(0, 1)):
         first, *others = group
         yield BookEntry(
             day=first.day,
@@ -256,7 +256,7 @@ def book_entries(session: Session, *, until: datetime, zone: ZoneInfo) -> Iterat
             text=first.text,
             actor=first.actor,
             reverses_id=first.reverses_id,
-            movements=tuple(Movement(*row[-3:]) for row in (first, *others)),
+            movements=tuple(Movement._make(row[-3:]) for row in (first, *others)),
         )
 
 
@@ -267,7 +267,7 @@ def day_balances(session: Session, *, until: datetime, zone: ZoneInfo) -> Iterat
     ten minutes.
     """
     rows = _stream(session, DAY_BALANCES, {"until": until, "zone": zone.key})
-    for day, group in groupby(rows, key=attrgetter("day")):
+    for day, group in groupby(rows, key=itemgetter(0)):
         yield DayBalances(day=day, accounts=tuple((row.account_id, row.balance_fen) for row in group))
 
 

@@ -99,6 +99,9 @@ class Label(NamedTuple):
 class _Form(Protocol):
     """How one program wants to read the books, piece by piece."""
 
+    def commodity(self, code: str) -> str:
+        """Give a currency's code as it stands beside an amount."""
+
     def header(self, *, title: str, notes: tuple[str, ...], commodities: Mapping[str, date]) -> str:
         """Give the beginning: what this is, and each commodity with its first day."""
 
@@ -138,6 +141,9 @@ def write_hledger(
 class _Beancount:
     """Beancount 3: `balance` asserts what stood there when its day began, so it bears the day after."""
 
+    def commodity(self, code: str) -> str:
+        return code
+
     def header(self, *, title: str, notes: tuple[str, ...], commodities: Mapping[str, date]) -> str:
         # Without the multiplier 0, a balance may be wrong by one fen.
         return "".join(
@@ -173,6 +179,9 @@ class _Beancount:
 class _Hledger:
     """hledger: an assertion holds after its posting, by date and then by place in the file."""
 
+    def commodity(self, code: str) -> str:
+        return code if code.isalpha() else f'"{code}"'
+
     def header(self, *, title: str, notes: tuple[str, ...], commodities: Mapping[str, date]) -> str:
         return "".join(
             (
@@ -185,11 +194,13 @@ class _Hledger:
         )
 
     def account(self, account: NamedAccount, *, day: date, label: Label, name: str) -> str:
-        return f"account {label.account}\n    ; name: {_wide(name)}\n    ; id: {account.id}\n    ; opened: {day}\n"
+        return f"account {label.account}\n  ; name: {_wide(name)}\n  ; id: {account.id}\n  ; opened: {day}\n"
 
     def entry(self, entry: BookEntry, *, labels: Mapping[UUID, Label]) -> str:
-        words = "".join(f"    ; {key}: {_wide(value)}\n" for key, value in _words(entry))
-        return f"\n{entry.day} * {_wide(_narration(entry))}\n{words}{_postings(entry, labels)}"
+        words = "".join(f"  ; {key}: {_wide(value)}\n" for key, value in _words(entry))
+        # A bracket at the beginning would open a code.
+        said = re.sub(r"^\(", "（", _wide(_narration(entry)))
+        return f"\n{entry.day} * {said}\n{words}{_postings(entry, labels)}"
 
     def balances(self, balances: DayBalances, *, labels: Mapping[UUID, Label]) -> str:
         lines = ((labels[id_], balance_fen) for id_, balance_fen in balances.accounts)
@@ -207,7 +218,7 @@ def _write(
     rows = execute(session, ACCOUNTS, {"until": until, "zone": zone.key})
     accounts = [(NamedAccount._make(row[:-1]), row.day) for row in rows]
     named = {account.id: names(account) for account, _ in accounts}
-    labels = _labels([account for account, _ in accounts], named)
+    labels = _labels([account for account, _ in accounts], named, form=form)
     commodities: dict[str, date] = {}
     for account, day in accounts:
         commodity = labels[account.id].commodity
@@ -241,7 +252,7 @@ def _write_days(
     return count
 
 
-def _labels(accounts: list[NamedAccount], named: Mapping[UUID, AccountName]) -> dict[UUID, Label]:
+def _labels(accounts: list[NamedAccount], named: Mapping[UUID, AccountName], *, form: _Form) -> dict[UUID, Label]:
     """Name every account so that no two share a name and none stands above another."""
     plain = {
         account.id: ":".join((named[account.id].root, *map(_part, named[account.id].path or (str(account.code),))))
@@ -252,7 +263,7 @@ def _labels(accounts: list[NamedAccount], named: Mapping[UUID, AccountName]) -> 
     return {
         account.id: Label(
             label if uses[label] == 1 and label not in above else f"{label}:{account.id.hex.upper()}",
-            COMMODITIES.get(account.ledger, f"L{account.ledger}"),
+            form.commodity(COMMODITIES.get(account.ledger, f"L{account.ledger}")),
         )
         for account in accounts
         if (label := plain[account.id])
@@ -291,9 +302,9 @@ def _narration(entry: BookEntry) -> str:
 def _postings(entry: BookEntry, labels: Mapping[UUID, Label]) -> str:
     lines = []
     for debit_id, credit_id, amount_fen in entry.movements:
-        debit, credit = labels[debit_id], labels[credit_id]
-        lines.append(f"  {debit.account}  {_amount(amount_fen, debit)}\n")
-        lines.append(f"  {credit.account}  {_amount(-amount_fen, credit)}\n")
+        debit = labels[debit_id]
+        amount = _amount(amount_fen, debit)
+        lines.append(f"  {debit.account}  {amount}\n  {labels[credit_id].account}  -{amount}\n")
     return "".join(lines)
 
 
@@ -303,6 +314,8 @@ def _amount(fen: int, label: Label) -> str:
 
 
 def _one_line(text: str) -> str:
+    if text.isprintable() and "  " not in text and text == text.strip():
+        return text
     return " ".join(_REORDERING.sub("", _BREAKS.sub(" ", text)).split())
 
 

@@ -1,5 +1,6 @@
 """A desk that books what a test writes down: accounts by name, vouchers with a value date, holds, single transfers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
@@ -19,6 +20,7 @@ from ledger import (
     reverse_journal,
 )
 from tests.ledger.stories import SPACE, fen
+from tests.owner import without_triggers
 
 DAY, HOUR, TICK = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 
@@ -59,7 +61,11 @@ class Desk:
         )
 
     def send(self, *transfers: NewTransfer, at: datetime | None = None) -> None:
-        results = self.database.run(lambda session: create_transfers(session, transfers, value_at=at))
+        """Book transfers on their own; with a value date they need a voucher, so they get one."""
+        if at is not None:
+            self._post(f"voucher of {self.names[transfers[0].id]}", transfers, at=at)
+            return
+        results = self.database.run(lambda session: create_transfers(session, transfers))
         assert all(result.ok for result in results), results
 
     def pay(self, name: str, line: str, *, at: datetime | None = None, ledger: int = CNY) -> None:
@@ -91,6 +97,18 @@ class Desk:
         flags: TransferFlag = TransferFlag.NONE,
     ) -> UUID:
         """Post a voucher; `words` are its reference, text and actor."""
+        transfers = [self.transfer(f"{key} {number}", line, flags=flags) for number, line in enumerate(lines)]
+        return self._post(key, transfers, at=at, kind=kind, words=words)
+
+    def _post(
+        self,
+        key: str,
+        transfers: Sequence[NewTransfer],
+        *,
+        at: datetime | None,
+        kind: str = "charge",
+        words: tuple[str, str, str] | None = None,
+    ) -> UUID:
         reference, said, actor = words or (f"No. {key}", f"Voucher {key}", "accountant")
         journal = NewJournal(
             id=self.ident(f"journal {key}"),
@@ -99,10 +117,11 @@ class Desk:
             text=said,
             actor=actor,
             idempotency_key=f"{self.title}{key}",
-            transfers=tuple(self.transfer(f"{key} {number}", line, flags=flags) for number, line in enumerate(lines)),
+            transfers=tuple(transfers),
             value_at=at,
         )
-        assert self.database.run(lambda session: post_journal(session, journal)).ok
+        result = self.database.run(lambda session: post_journal(session, journal))
+        assert result.ok, result
         return journal.id
 
     def reverse(self, key: str, *, at: datetime) -> UUID:
@@ -121,11 +140,11 @@ class Desk:
         assert result.ok, result
         return id_
 
-    def redate(self, name: str, *, timestamp: datetime, value_at: datetime) -> None:
-        """Let a transfer have been booked and dated at these moments: for the ledger as if it had waited."""
+    def redate(self, name: str, *, timestamp: datetime, value_at: datetime | None = None) -> None:
+        """Let a transfer have been booked, and dated, at these moments: for the ledger as if it had waited."""
         with self.database.transaction() as session:
-            session.execute(text("SET LOCAL session_replication_role = replica"))
+            without_triggers(session)
             session.execute(
                 text("UPDATE ledger.transfers SET timestamp = :timestamp, value_at = :value_at WHERE id = :id"),
-                {"timestamp": timestamp, "value_at": value_at, "id": self.ident(name)},
+                {"timestamp": timestamp, "value_at": value_at or timestamp, "id": self.ident(name)},
             )

@@ -1,0 +1,195 @@
+"""The lines of one account by value date, compared with a list that is merely sorted."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.db import Database
+from ledger import AccountEntries, AccountEntry, BookPlace, account_entries, trial_balance
+from tests.ledger.bookkeeping import DAY, HOUR, TICK, Desk, on
+
+JANUARY, FEBRUARY = on("01-01"), on("02-01")
+ZERO = timedelta()
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    desk = Desk(database)
+    desk.open("bank", "card", "income")
+    return desk
+
+
+def entries(
+    desk: Desk,
+    name: str = "card",
+    *,
+    since: datetime = JANUARY,
+    until: datetime = FEBRUARY,
+    limit: int = 1_000,
+    after: BookPlace | None = None,
+) -> AccountEntries:
+    with desk.database.reader() as session:
+        return account_entries(session, desk.ident(name), since=since, until=until, limit=limit, after=after)
+
+
+def pages(desk: Desk, *, limit: int, since: datetime, until: datetime) -> Iterator[AccountEntries]:
+    after: BookPlace | None = None
+    while True:
+        found = entries(desk, limit=limit, after=after, since=since, until=until)
+        yield found
+        after = found.cursor
+        if after is None:
+            return
+
+
+def test_an_account_opens_moves_and_closes(desk: Desk) -> None:
+    desk.journal("1", "bank > card 100.00", at=on("01-01") - TICK)
+    desk.journal("2", "card > income 30.00", at=on("01-01"), words=("R-2", "a use", "clerk 7"))
+    desk.journal("3", "bank > card 1.00", at=on("01-31"))
+    desk.journal("4", "card > income 9.00", at=FEBRUARY)
+    found = entries(desk)
+    assert (found.opening_fen, found.closing_fen, found.cursor) == (-100_00, -71_00, None)
+    assert [(line.debit_fen, line.credit_fen, line.balance_fen) for line in found.lines] == [
+        (30_00, 0, -70_00),
+        (0, 1_00, -71_00),
+    ]
+    first = found.lines[0]
+    assert (first.kind, first.reference, first.text, first.actor) == ("charge", "R-2", "a use", "clerk 7")
+    assert (first.counter_account_id, first.code, first.journal_id) == (
+        *(desk.ident("income"), 1),
+        desk.ident("journal 2"),
+    )
+    assert first.value_at == on("01-01") < first.timestamp
+
+
+def test_lines_come_in_the_order_of_their_dates_not_of_their_booking(desk: Desk) -> None:
+    for name, day in (("third", "01-30"), ("first", "01-03"), ("second", "01-20")):
+        desk.pay(name, "bank > card 1.00", at=on(day))
+    assert [line.transfer_id for line in entries(desk).lines] == [
+        desk.ident(name) for name in ("first", "second", "third")
+    ]
+
+
+def test_holds_are_no_lines_and_a_transfer_without_a_voucher_is_one(desk: Desk) -> None:
+    desk.hold("h", "card > income 5.00", at=on("01-03"))
+    desk.hold("v", "card > income 5.00", at=on("01-03"))
+    desk.void("v", at=on("01-04"))
+    desk.capture("h", 2_00)
+    desk.redate("capture h", timestamp=on("01-05"))
+    (line,) = entries(desk).lines
+    assert (line.transfer_id, line.debit_fen, line.journal_id, line.kind) == (
+        *(desk.ident("capture h"), 2_00),
+        *(None, None),
+    )
+
+
+def test_an_account_without_lines_has_its_balances_all_the_same(desk: Desk) -> None:
+    desk.pay("1", "bank > card 5.00", at=JANUARY - DAY)
+    assert entries(desk) == AccountEntries(opening_fen=-5_00, lines=(), closing_fen=-5_00, cursor=None)
+    assert entries(desk, "income") == AccountEntries(opening_fen=0, lines=(), closing_fen=0, cursor=None)
+
+
+def test_a_cursor_from_before_the_period_begins_with_the_period(desk: Desk) -> None:
+    desk.pay("1", "bank > card 5.00", at=JANUARY - DAY)
+    desk.pay("2", "bank > card 6.00", at=JANUARY)
+    found = entries(desk, after=BookPlace(JANUARY - 2 * DAY, desk.ident("any")))
+    assert [line.balance_fen for line in found.lines] == [-11_00]
+
+
+@pytest.mark.parametrize("limit", [0, 1_001])
+def test_a_page_of_entries_has_a_size(desk: Desk, limit: int) -> None:
+    with pytest.raises(ValueError, match="1 to 1000"):
+        entries(desk, limit=limit)
+
+
+def test_the_entries_of_a_period_that_ends_before_it_begins_are_refused(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="before it begins"):
+        entries(desk, since=FEBRUARY, until=JANUARY)
+
+
+class Event(NamedTuple):
+    """Something booked `gap` after the event before it, and dated `lag` before its booking."""
+
+    gap: timedelta
+    lag: timedelta
+    yuan: int
+    is_debit: bool
+    is_held: bool
+
+
+# Around an hour the way a line is found changes; around a day and a month nothing should.
+SPANS = [ZERO, TICK, HOUR - TICK, HOUR, HOUR + TICK, 5 * HOUR, DAY, 31 * DAY]
+EVENTS = st.lists(
+    st.builds(
+        Event,
+        gap=st.sampled_from(SPANS[1:]),
+        lag=st.sampled_from(SPANS + [-span for span in SPANS[1:]]),
+        yuan=st.integers(1, 99),
+        is_debit=st.booleans(),
+        is_held=st.sampled_from([False, False, False, True]),
+    ),
+    min_size=1,
+    max_size=14,
+)
+number = itertools.count()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    events=EVENTS,
+    edges=st.tuples(st.integers(0, 13), st.integers(0, 13)),
+    nudges=st.tuples(st.sampled_from([ZERO, TICK, -TICK, HOUR, -DAY]), st.sampled_from([ZERO, TICK, -TICK, HOUR, DAY])),
+    limit=st.integers(1, 15),
+)
+def test_entries_are_what_sorting_by_value_date_gives_however_late_anything_was_booked(
+    database: Database,
+    events: list[Event],
+    edges: tuple[int, int],
+    nudges: tuple[timedelta, timedelta],
+    limit: int,
+) -> None:
+    desk = Desk(database, title=f"{next(number)} ")
+    desk.open("card", "other")
+    dates = book(desk, events)
+    since, until = sorted(dates[edge % len(dates)] + nudge for edge, nudge in zip(edges, nudges, strict=True))
+    posted = sorted(
+        (at, desk.ident(f"{name}"), event.yuan * (100 if event.is_debit else -100))
+        for name, (event, at) in enumerate(zip(events, dates, strict=True))
+        if not event.is_held
+    )
+    found = list(pages(desk, limit=limit, since=since, until=until))
+    opening_fen = sum(fen for at, _, fen in posted if at < since)
+    expected = [(at, id_, fen) for at, id_, fen in posted if since <= at < until]
+    sums = itertools.accumulate((fen for _, _, fen in expected), initial=opening_fen)
+    lines = [line for part in found for line in part.lines]
+    assert [(line.value_at, line.transfer_id, signed(line)) for line in lines] == expected
+    assert [opening_fen, *(line.balance_fen for line in lines)] == list(sums)
+    assert {part.opening_fen for part in found} == {opening_fen}
+    assert {part.closing_fen for part in found} == {opening_fen + sum(fen for _, _, fen in expected)}
+    with database.reader() as session:
+        trial = {line.account_id: line for line in trial_balance(session, since=since, until=until)}
+    if desk.ident("card") in trial:
+        line = trial[desk.ident("card")]
+        assert (line.opening_fen, line.closing_fen) == (found[0].opening_fen, found[0].closing_fen)
+
+
+def signed(line: AccountEntry) -> int:
+    return line.debit_fen - line.credit_fen
+
+
+def book(desk: Desk, events: list[Event]) -> list[datetime]:
+    """Book the events in their order and give their value dates."""
+    dates, booked_at = [], JANUARY
+    for name, event in enumerate(events):
+        line = f"{'card > other' if event.is_debit else 'other > card'} {event.yuan}.00"
+        (desk.hold if event.is_held else desk.pay)(f"{name}", line)
+    for name, event in enumerate(events):
+        booked_at += event.gap
+        dates.append(booked_at - event.lag)
+        desk.redate(f"{name}", timestamp=booked_at, value_at=dates[-1])
+    return dates
