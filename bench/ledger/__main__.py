@@ -10,11 +10,12 @@ import signal
 import sys
 
 from bench import report
+from bench.ledger.proof import Proof
 from bench.ledger.server import OPTIONS, server
 from bench.ledger.size import Size
 from bench.ledger.speed import Speed
 
-PARTS = ("speed", "size")
+PARTS = ("speed", "size", "proof")
 
 
 def main() -> int:
@@ -40,7 +41,12 @@ def main() -> int:
             size.measure(say=_say)
             rows += size.rates.rows()
             found |= size.found
-    report.table(rows, head=("what", "per second", "least", "most"))
+        if "proof" in arguments.only:
+            proof = Proof(running, rounds=arguments.rounds, seconds=arguments.seconds)
+            proof.measure(say=_say)
+            rows += proof.rates.rows()
+            found |= proof.found
+    report.table(rows, head=("what", "per second, or as named", "least", "most"))
     print()
     report.table(list(found.items()), head=("ratio, or as named", ""))
     report.summary("ledger", {**found, **about})

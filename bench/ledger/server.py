@@ -46,17 +46,15 @@ class Server:
         self.folder = folder
         self.postgres = EmbeddedPostgres(folder / "postgres", options=OPTIONS)
 
-    def books(self, name: str) -> str:
-        """Make a database with migrated books and their accounts; give its address."""
+    def books(self, name: str, *, accounts: int = ACCOUNTS) -> str:
+        """Make a database with migrated books and so many accounts besides the hot one; give its address."""
         self.postgres.ensure_database(name)
         url = self.postgres.url(name)
         upgrade(url)
         database = Database(url, pool_size=1)
-        for start in range(0, ACCOUNTS + 1, 5_000):
-            wishes = [
-                ledger.NewAccount(id=account(number), code=1001)
-                for number in range(start, min(start + 5_000, ACCOUNTS + 1))
-            ]
+        ids = [account(number) for number in range(accounts)] + [HOT]
+        for start in range(0, len(ids), 5_000):
+            wishes = [ledger.NewAccount(id=id_, code=1001) for id_ in ids[start : start + 5_000]]
             database.run(lambda session, all_=wishes: ledger.create_accounts(session, all_))  # type: ignore[misc]
         database.close()
         return url

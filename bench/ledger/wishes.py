@@ -9,7 +9,6 @@ from uuid import UUID
 from bench.ledger.server import ACCOUNTS, HOT, account
 from ledger import NewTransfer, TransferFlag
 
-_HALF = ACCOUNTS // 2
 _IDS = [account(number) for number in range(ACCOUNTS)]
 _ticks = itertools.count(time.time_ns() // 1_000_000 << 12)
 
@@ -26,13 +25,18 @@ def random_id() -> UUID:
 
 
 def wish(
-    *, hot: bool = False, flags: TransferFlag = TransferFlag.NONE, make_id: Callable[[], UUID] = new_id
+    *,
+    hot: bool = False,
+    flags: TransferFlag = TransferFlag.NONE,
+    make_id: Callable[[], UUID] = new_id,
+    accounts: int = ACCOUNTS,
 ) -> NewTransfer:
-    """Wish one transfer between accounts drawn by chance, or into the hot account."""
+    """Wish one transfer between accounts drawn by chance out of the first `accounts`, or into the hot account."""
+    half = accounts // 2
     return NewTransfer(
         id=make_id(),
-        debit_account_id=_IDS[int(random.random() * _HALF)],
-        credit_account_id=HOT if hot else _IDS[_HALF + int(random.random() * _HALF)],
+        debit_account_id=_IDS[int(random.random() * half)],
+        credit_account_id=HOT if hot else _IDS[half + int(random.random() * half)],
         amount_fen=1,
         code=1,
         flags=flags,

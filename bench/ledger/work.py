@@ -12,6 +12,7 @@ import psycopg
 
 import ledger
 from app.db import Database
+from bench.ledger.server import ACCOUNTS
 from bench.ledger.wishes import capture, hold, new_id, random_id, wish
 from ledger import NewTransfer
 from ledger.posting import TRANSFERS, execute
@@ -100,11 +101,13 @@ class Worker:
 
     # --- many callers of one queue
 
-    def coalesced(self, *, seconds: float, ready: Callable[[], None], hot: bool = False) -> Found:
+    def coalesced(
+        self, *, seconds: float, ready: Callable[[], None], hot: bool = False, accounts: int = ACCOUNTS
+    ) -> Found:
         """Let 64 threads post single transfers; each call is timed as its caller sees it."""
         found, queue = Found(), self._queue
         prepared = int(CALLS_MAX_PER_CALLER_SECOND * seconds) + WARM_CALLS
-        supplies = [[[wish(hot=hot)] for _ in range(prepared)] for _ in range(CALLERS)]
+        supplies = [[[wish(hot=hot, accounts=accounts)] for _ in range(prepared)] for _ in range(CALLERS)]
         start = threading.Barrier(CALLERS + 1, timeout=30)
 
         def call(supply: list[list[NewTransfer]]) -> None:
