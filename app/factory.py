@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import IntegerConverter, Map
 
 import app.settings
-from app import clock, health, logs, presentation, problems, protection, web
+from app import books, clock, health, logs, presentation, problems, protection, web
 from app.clock import Anchor
 from app.db import Database
 from app.domains import DOMAINS, rooms
@@ -33,6 +33,7 @@ def build(given: Settings | None = None) -> Flask:
     logs.configure(chosen.log_format)
     if chosen.clock_anchor is not None:
         clock.set_anchor(Anchor.parse(chosen.clock_anchor))
+    books.use_chart(None if chosen.chart_file is None else books.read_chart(chosen.chart_file))
     flask = Flask("app", root_path=str(Path(__file__).parent))
     flask.config.update(_config(chosen))
     web.equip(flask, database=Database(chosen.database_url), settings=chosen)

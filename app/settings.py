@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from environs import Env, EnvValidationError, ValidationError, validate
 
+from app.books import ChartError, read_chart
+
 MINIMUM_SECRET_LENGTH = 32
 
 
@@ -41,6 +43,7 @@ class Settings:
     psp_timeout_s: float
     log_format: str
     login_lifetime: timedelta
+    chart_file: Path | None
     top_up_fen_min: int
     top_up_fen_max: int
     person_balance_cap_fen: int
@@ -88,6 +91,7 @@ def _read(env: Env) -> dict[str, Any]:
         "psp_timeout_s": env.float("PSP_TIMEOUT_S", 10.0),
         "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "text"])),
         "login_lifetime": env.timedelta("LOGIN_LIFETIME", timedelta(hours=12)),
+        "chart_file": env.path("CHART_FILE", None, validate=_chart),
         "top_up_fen_min": env.int("TOP_UP_FEN_MIN", 10_00),
         "top_up_fen_max": env.int("TOP_UP_FEN_MAX", 999_999_99),
         "person_balance_cap_fen": env.int("PERSON_BALANCE_CAP_FEN", 5_000_00),
@@ -108,6 +112,13 @@ def _key(env: Env) -> bytes:
         return bytes.fromhex(text) if text else b""
     except (TypeError, ValueError):
         return b""
+
+
+def _chart(value: Path) -> None:
+    try:
+        read_chart(value)
+    except ChartError as error:
+        raise ValidationError(error.mistakes) from error
 
 
 def _zone(env: Env) -> ZoneInfo:

@@ -39,6 +39,7 @@ def settings_for(*, database_url: str, var_dir: Path) -> Settings:
         psp_timeout_s=1.0,
         log_format="text",
         login_lifetime=timedelta(hours=12),
+        chart_file=None,
         top_up_fen_min=10_00,
         top_up_fen_max=999_999_99,
         person_balance_cap_fen=5_000_00,

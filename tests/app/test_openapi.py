@@ -30,6 +30,7 @@ TAGS = (
     "sessions",
     "reconciliation",
     "subsidies",
+    "accounting",
     "reports",
     "devices_terminal",
     "sessions_terminal",
