@@ -113,7 +113,10 @@ class Pgbench:
         return self._rate("-f", str(path), clients=clients, seconds=seconds)
 
     def _rate(self, *arguments: str, clients: int, seconds: int) -> float:
-        output = self._run(*("-n", "-M", "prepared", "-T", str(seconds), "-c", str(clients), "-j", "2"), *arguments)
+        output = self._run(
+            *("-n", "-M", "prepared", "--max-tries", "10", "-T", str(seconds), "-c", str(clients), "-j", "2"),
+            *arguments,
+        )
         return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps = "))
 
     def _run(self, *arguments: str) -> str:

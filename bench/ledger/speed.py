@@ -27,14 +27,16 @@ SINGLE, SINGLE_HOT, PAIR = Task("single"), Task("single", {"hot": True}), Task("
 SPREAD, HOT = Task(COALESCED), Task(COALESCED, {"hot": True})
 BATCH_100, BATCH_1000 = Task("batch", {"size": 100}), Task("batch", {"size": 1_000})
 BATCH_1000_HOT = Task("batch", {"size": 1_000, "hot": True})
-TWO_PHASE_1000, INSERT_1000 = Task("two_phase", {"size": 1_000}), Task("insert", {"size": 1_000})
+INSERT_1000, INSERT_1000_PACKED = Task("insert", {"size": 1_000}), Task("insert", {"size": 1_000, "packed": True})
+TWO_PHASE_1000 = Task("two_phase", {"size": 1_000})
 
 SIMPLE_8, TPCB_8 = "pgbench simple-update, 8 clients", "pgbench tpcb-like, 8 clients"
 USUAL_8, USUAL_HOT_8 = "pgledger-like, 8 clients", "pgledger-like, hot, 8 clients"
 SQL_8, SQL_HOT_8 = "single in SQL, 8 clients", "single in SQL, hot, 8 clients"
 PYTHON_8, PYTHON_HOT_8 = "single from Python, 8 processes", "single from Python, hot, 8 processes"
 COALESCED_64, COALESCED_HOT_64 = "coalesced, 64 threads", "coalesced, hot, 64 threads"
-INSERT, BATCH, BATCH_HOT = "bare insert of 1,000", "batch of 1,000", "batch of 1,000, hot"
+INSERT, INSERT_PACKED = "bare insert of 1,000", "bare insert of 1,000, packed"
+BATCH, BATCH_HOT = "batch of 1,000", "batch of 1,000, hot"
 TWO_PHASE = "two-phase: 1,000 holds, then 1,000 captures"
 
 RATIOS = {
@@ -45,6 +47,7 @@ RATIOS = {
     "hot_vs_spread": (COALESCED_HOT_64, COALESCED_64),
     "hot_vs_pgledger_like_hot": (COALESCED_HOT_64, USUAL_HOT_8),
     "batch1000_vs_insert": (BATCH, INSERT),
+    "batch1000_vs_packed_insert": (BATCH, INSERT_PACKED),
     "batch1000_hot_vs_batch1000": (BATCH_HOT, BATCH),
     "two_phase_vs_single_phase": (TWO_PHASE, BATCH),
     "sql_single_hot_vs_sql_single": (SQL_HOT_8, SQL_8),
@@ -114,6 +117,7 @@ class Speed:
         tasks = {
             INSERT: INSERT_1000,
             BATCH: BATCH_1000,
+            INSERT_PACKED: INSERT_1000_PACKED,
             TWO_PHASE: TWO_PHASE_1000,
             BATCH_HOT: BATCH_1000_HOT,
             "batch of 100": BATCH_100,
