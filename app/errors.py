@@ -52,6 +52,7 @@ class Code(StrEnum):
     RULE_SET_INVALID = "RULE_SET_INVALID"
     RULE_SET_OVERLAP = "RULE_SET_OVERLAP"
     EXPORT_TOO_LARGE = "EXPORT_TOO_LARGE"
+    NOT_SEALED = "NOT_SEALED"
     VOUCHER_UNBALANCED = "VOUCHER_UNBALANCED"
     BOOK_NOT_OPEN = "BOOK_NOT_OPEN"
     VOUCHER_NOT_REVERSIBLE = "VOUCHER_NOT_REVERSIBLE"
@@ -342,6 +343,13 @@ TEXTS: dict[Code, RefusalText] = {
         "此文件行数过多，不宜在浏览器中等待生成。",
         "Choose a shorter time or another format, or let an administrator run testcard ledger export.",
         "请缩短时间范围或改用其他格式，或请管理员运行 testcard ledger export。",
+    ),
+    Code.NOT_SEALED: RefusalText(
+        S.CONFLICT,
+        "These postings are not sealed yet, so there is no proof of them.",
+        "这些记账尚未封存，暂无存证。",
+        "Try again in a minute; new postings are sealed within seconds.",
+        "请稍后再试，新记账通常在数秒内封存。",
     ),
     Code.VOUCHER_UNBALANCED: RefusalText(
         S.UNPROCESSABLE_ENTITY,

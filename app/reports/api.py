@@ -17,6 +17,7 @@ from app.reports.service.statement import Statement
 from app.reports.service.wall import Wall
 from app.security import principal, require
 from app.web import database, settings
+from ledger import Proof
 
 blueprint = flask_smorest.Blueprint(
     "reports", __name__, url_prefix="/api/v1/reports", description="Evidence, statements, the ledger view, the wall."
@@ -31,6 +32,16 @@ def get_evidence(session_id: UUID) -> Evidence:
     """Give the evidence of a charge: box, session, price, verdict, record, postings, subsidy."""
     with database().reader() as session:
         return service.evidence(session, session_id=session_id, reader=principal(), at=clock.now())
+
+
+@blueprint.get("/evidence/<uuid:session_id>/proof")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.NOT_FOUND, Code.NOT_SEALED)
+@blueprint.response(HTTPStatus.OK, schemas.ProofSchema(many=True))
+@require()
+def get_proof(session_id: UUID) -> list[Proof]:
+    """Give the proof that the postings of a charge stand in the books as they were written."""
+    with database().reader() as session:
+        return service.proofs(session, session_id=session_id, reader=principal())
 
 
 @blueprint.get("/statements/<int:account_id>")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, g, jsonify, redirect, render_template, request, url_for
 
 from app import clock, labels, periods, web
 from app.errors import Code, Refusal
@@ -114,6 +114,17 @@ def evidence(session_id: UUID) -> Any:
             wide=picture.draw(found, frame=picture.WIDE, site_timezone=zone),
             small=picture.draw(found, frame=picture.SMALL, site_timezone=zone),
         )
+
+
+@blueprint.get("/charges/<uuid:session_id>/proof")
+@require()
+def proof(session_id: UUID) -> Any:
+    """Give the proof of the charge's postings as a file."""
+    with web.database().reader() as session:
+        found = service.proofs(session, session_id=session_id, reader=principal())
+    response = jsonify(found)
+    response.headers.set("Content-Disposition", "attachment", filename=f"proof-{session_id}.json")
+    return response
 
 
 @blueprint.get("/accounts/<int:account_id>/statement")

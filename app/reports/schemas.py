@@ -142,6 +142,30 @@ class EvidenceSchema(Strict):
     record = fields.Nested(RecordSchema, required=True, allow_none=True)
     decision = fields.Nested(EvidenceDecisionSchema, required=True, allow_none=True)
     postings = fields.List(fields.Nested(PostingSchema), required=True)
+    sealed_block = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "The block that seals the postings.", "example": 812}
+    )
+
+
+class ProofSchema(Strict):
+    """The proof of one transfer or journal; docs/check_proof.py checks a list of them without this service."""
+
+    record = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"description": "The fields of the row as they are hashed.", "example": {"amount_fen": "2000"}},
+    )
+    path = fields.List(
+        fields.List(fields.String()),
+        required=True,
+        metadata={"description": "From the row's hash to the block's root: left or right, and the neighbour's hash."},
+    )
+    blocks = fields.List(
+        fields.Dict(keys=fields.String(), values=fields.String()),
+        required=True,
+        metadata={"description": "The block that seals the row."},
+    )
 
 
 class MoneySchema(Strict):

@@ -7,7 +7,7 @@ from app.reports.service.charges import (
     charges_of_customer,
     charges_of_instrument,
 )
-from app.reports.service.evidence import Evidence, Point, Watched, evidence
+from app.reports.service.evidence import Evidence, Point, Watched, evidence, proofs
 from app.reports.service.exceptions import ExceptionLine, Exceptions, UnpaidRun, UnpaidUse, exceptions, unpaid_use
 from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
 from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
@@ -54,6 +54,7 @@ __all__ = [
     "open_charges",
     "place",
     "prices",
+    "proofs",
     "statement",
     "today",
     "unit_account",

@@ -1,6 +1,6 @@
 """The evidence of one charge: what the card said, what the box saw, what was decided, and what was booked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
+import ledger
 from app.cards.models import Card, CardAccount
 from app.devices.models import BoxPlacement
 from app.errors import Code, Refusal
@@ -57,7 +58,8 @@ class Evidence:
     """Everything that speaks for or against one charge.
 
     `start` and `end` are the charge's own, `since` and `until` what the picture shows. `verdicts` are newest first; the
-    first one holds unless it is superseded too, which then means that a new one is being made.
+    first one holds unless it is superseded too, which then means that a new one is being made. `sealed_block` is the
+    block that seals the last of the postings; None while one of them waits, or there are none.
     """
 
     charge: CardSession
@@ -70,6 +72,7 @@ class Evidence:
     record: UsageRecord | None
     decision: Decision | None
     postings: tuple[Posting, ...]
+    sealed_block: int | None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -90,17 +93,8 @@ def evidence(
     start = charge.started_at or charge.authorized_at
     end = max(start, charge.ended_at or min(at, max(charge.latest_end_at, start)))
     watched, since, until = _watched(session, charge, start=start, end=end, at=at, points_max=points_max)
-    record = session.scalar(
-        select(UsageRecord)
-        .where(UsageRecord.session_id == session_id)
-        .order_by(UsageRecord.superseded_at.is_not(None), UsageRecord.id.desc())
-        .limit(1)
-    )
-    decision = None
-    if record is not None:
-        decision = session.scalar(
-            select(Decision).where(Decision.usage_record_id == record.id).options(joinedload(Decision.rule_set))
-        )
+    record, decision = _outcome(session, session_id)
+    postings = tuple(_postings(session, charge, decision))
     return Evidence(
         charge=charge,
         start=start,
@@ -113,8 +107,24 @@ def evidence(
         ),
         record=record,
         decision=decision,
-        postings=tuple(_postings(session, charge, decision)),
+        postings=postings,
+        sealed_block=_sealed_block(session, postings),
     )
+
+
+def proofs(session: Session, *, session_id: UUID, reader: Principal) -> list[ledger.Proof]:
+    """Give the proof of every transfer and journal of a charge, to be checked with docs/check_proof.py.
+
+    Who may see the evidence may see it. Raises Refusal NOT_FOUND, and NOT_SEALED while a posting waits for its seal.
+    """
+    charge = _charge(session, session_id)
+    if charge is None or not may_see(charge, reader=reader):
+        raise Refusal(Code.NOT_FOUND)
+    _record, decision = _outcome(session, session_id)
+    try:
+        return [ledger.prove(session, id_) for id_ in _records(_postings(session, charge, decision))]
+    except ledger.NotSealedError as error:
+        raise Refusal(Code.NOT_SEALED) from error
 
 
 def may_see(charge: CardSession, *, reader: Principal) -> bool:
@@ -125,6 +135,33 @@ def may_see(charge: CardSession, *, reader: Principal) -> bool:
         return True
     group = charge.instrument.group
     return group.id in reader.group_ids or group.unit.sub_center_id in reader.sub_center_ids
+
+
+def _outcome(session: Session, session_id: UUID) -> tuple[UsageRecord | None, Decision | None]:
+    """Give the usage record that holds, or else the last one that did, with the decision on it."""
+    record = session.scalar(
+        select(UsageRecord)
+        .where(UsageRecord.session_id == session_id)
+        .order_by(UsageRecord.superseded_at.is_not(None), UsageRecord.id.desc())
+        .limit(1)
+    )
+    if record is None:
+        return None, None
+    return record, session.scalar(
+        select(Decision).where(Decision.usage_record_id == record.id).options(joinedload(Decision.rule_set))
+    )
+
+
+def _records(postings: Iterable[Posting]) -> list[UUID]:
+    """Name the transfers, and the journals that they belong to, each once."""
+    named = [id_ for posting in postings for id_ in (posting.journal_id, posting.transfer_id) if id_ is not None]
+    return list(dict.fromkeys(named))
+
+
+def _sealed_block(session: Session, postings: Iterable[Posting]) -> int | None:
+    records = _records(postings)
+    sealed = ledger.sealed_in(session, records)
+    return max(sealed.values(), default=None) if len(sealed) == len(records) else None
 
 
 def _charge(session: Session, session_id: UUID) -> CardSession | None:

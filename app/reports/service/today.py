@@ -8,6 +8,8 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 import ledger
+from app.accounting.models import DraftStatus, VoucherDraft
+from app.accounting.service import credited_by_hand_fen
 from app.books import Book, BookRole, chart
 from app.devices.models import BoxPlacement, EventOutcome, TerminalEvent
 from app.instruments.models import Instrument
@@ -23,6 +25,7 @@ from ledger.models import Account, Balance
 from telemetry.states import State
 
 VERIFIED_SHARE_DAYS = 30
+UNSEALED_S_MAX = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,15 @@ class BookCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealState:
+    """How far the books are sealed: up to which block, and what waits."""
+
+    block: int
+    waiting: int
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Today:
     """One day of the whole platform."""
 
@@ -67,6 +79,7 @@ class Today:
     on_now: int
     topped_up_fen: int
     waiting_approvals: int
+    waiting_vouchers: int
     parked_events: int
     exceptions: int
     owed_to_units_fen: int
@@ -74,6 +87,7 @@ class Today:
     silent: tuple[Place, ...]
     boxes: int
     checks: tuple[BookCheck, ...]
+    seals: SealState
 
 
 def today(session: Session, *, reader: Principal, since: datetime, at: datetime) -> Today:
@@ -86,6 +100,7 @@ def today(session: Session, *, reader: Principal, since: datetime, at: datetime)
         on_now=_count(session, select(CardSession).where(CardSession.status.in_(OPEN_STATUSES))),
         topped_up_fen=_topped_up_fen(session, since=since),
         waiting_approvals=_count(session, select(TopUp).where(TopUp.status == TopUpStatus.AWAITING_APPROVAL)),
+        waiting_vouchers=_count(session, select(VoucherDraft).where(VoucherDraft.status == DraftStatus.WAITING)),
         parked_events=_count(session, parked()),
         exceptions=count_exceptions(session, reader=reader),
         owed_to_units_fen=sums[BookRole.UNIT_PAYABLE],
@@ -93,6 +108,7 @@ def today(session: Session, *, reader: Principal, since: datetime, at: datetime)
         silent=tuple(place for place in metered if place.live.state is State.UNKNOWN),
         boxes=len(metered),
         checks=book_checks(session, sums=sums),
+        seals=seal_state(session),
     )
 
 
@@ -125,12 +141,27 @@ def book_checks(session: Session, *, sums: dict[BookRole, int] | None = None) ->
     fiscal = (BookRole.SUBSIDY_FUND, BookRole.REWARD_FUND, BookRole.SUBSIDY_PURSE, BookRole.REWARD_PAYABLE)
     return (
         BookCheck(name="zero_sum", left_fen=int(posted[0] or 0), right_fen=int(posted[1] or 0)),
-        BookCheck(name="charges", left_fen=int(charged[0] or 0), right_fen=int(earned_fen or 0)),
+        BookCheck(
+            name="charges",
+            left_fen=int(charged[0] or 0),
+            # What the accountant booked by hand, such as an opening balance, came from no charge.
+            right_fen=int(earned_fen or 0) - credited_by_hand_fen(session, BookRole.UNIT_PAYABLE),
+        ),
         BookCheck(
             name="fiscal",
             left_fen=by_role[BookRole.FISCAL_BANK],
             right_fen=sum(by_role[role] for role in fiscal) + int(charged[1] or 0),
         ),
+    )
+
+
+def seal_state(session: Session) -> SealState:
+    """Say how far the books are sealed; it holds while no row waits for longer than five minutes."""
+    newest, waiting = ledger.newest_seal(session), ledger.unsealed(session)
+    return SealState(
+        block=newest.number if newest is not None else 0,
+        waiting=waiting.rows,
+        holds=waiting.oldest_s <= UNSEALED_S_MAX,
     )
 
 
