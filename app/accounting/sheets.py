@@ -71,7 +71,10 @@ def trial_detail_sheet(detail: TrialDetail, *, span: Span) -> Sheet:
 
 
 def vouchers_sheet(vouchers: Iterable[Voucher], *, span: Span, filters: tuple[tuple[str, str], ...] = ()) -> Sheet:
-    """All vouchers, one row for each line, as accounting programs take them in (科目代码)."""
+    """All vouchers, one row for each line, as accounting programs take them in (科目代码).
+
+    Paper has room for what was posted; who booked it when stands on each voucher.
+    """
     columns = (
         Column(_("Value date"), Form.DAY, 11),
         Column(_("Voucher"), width=9),
@@ -82,9 +85,9 @@ def vouchers_sheet(vouchers: Iterable[Voucher], *, span: Span, filters: tuple[tu
         Column(_("Whose"), width=22),
         Column(_("Debit"), Form.MONEY, 13),
         Column(_("Credit"), Form.MONEY, 13),
-        Column(_("Source reference"), width=22),
-        Column(_("Booked by"), width=13),
-        Column(_("Booked at"), Form.MOMENT, 17),
+        Column(_("Source reference"), width=22, on_paper=False),
+        Column(_("Booked by"), width=13, on_paper=False),
+        Column(_("Booked at"), Form.MOMENT, 17, on_paper=False),
     )
     rows = (row for voucher in vouchers for row in _voucher_rows(voucher))
     return _sheet(_("Vouchers"), "vouchers", span=span, columns=columns, rows=rows, facts=filters)
@@ -248,7 +251,12 @@ def _money_columns() -> tuple[Column, ...]:
 
 def _six(opening_fen: int, sums: service.Sums, closing_fen: int) -> tuple[Cell, ...]:
     opening, closing = service.sides(opening_fen), service.sides(closing_fen)
-    return (*(each or None for each in opening), sums.debits_fen, sums.credits_fen, *(each or None for each in closing))
+    return (
+        *(each or None for each in opening),
+        sums.debits_fen or None,
+        sums.credits_fen or None,
+        *(each or None for each in closing),
+    )
 
 
 def _amounts(line: service.VoucherLine) -> tuple[Cell, Cell]:

@@ -34,6 +34,8 @@ class _Paper:
     """One document while it is being written; `y` is where the next line stands, counted from the foot of the page."""
 
     sheet: Sheet
+    columns: list[Column] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     canvas: Any = None
     widths: list[float] = field(default_factory=list)
     size: tuple[float, float] = A4
@@ -41,9 +43,11 @@ class _Paper:
     missing: set[str] = field(default_factory=set)
 
     def write(self, out: BinaryIO, *, lines_max: int) -> None:
-        total = sum(column.width for column in self.sheet.columns)
+        self.places = [place for place, column in enumerate(self.sheet.columns) if column.on_paper]
+        self.columns = [self.sheet.columns[place] for place in self.places]
+        total = sum(column.width for column in self.columns)
         self.size = A4 if total <= UPRIGHT_WIDTH_MAX else landscape(A4)
-        self.widths = [column.width / total * (self.size[0] - 2 * MARGIN) for column in self.sheet.columns]
+        self.widths = [column.width / total * (self.size[0] - 2 * MARGIN) for column in self.columns]
         self.canvas = _Numbered(out, pagesize=self.size, initialFontName=NAME, page_word=self.sheet.page_word)
         self.canvas.setTitle(self.sheet.title)
         self._begin()
@@ -98,7 +102,7 @@ class _Paper:
             self.canvas.setFillColorRGB(*GROUNDS[row.tone])
             self.canvas.rect(MARGIN, self.y - height, sum(self.widths), height, stroke=0, fill=1)
         left = MARGIN
-        for column, width, cell_lines in zip(self.sheet.columns, self.widths, lines, strict=True):
+        for column, width, cell_lines in zip(self.columns, self.widths, lines, strict=True):
             for number, line in enumerate(cell_lines):
                 baseline = self.y - PADDING - size - number * size * LEADING
                 shift = width - PADDING - width_of(line, size=size) if _on_the_right(column) else PADDING
@@ -112,8 +116,8 @@ class _Paper:
     def _lines(self, row: Row, *, size: float) -> list[list[str]]:
         """Break every cell of a row into lines; an endless text is cut, and a … says so."""
         found = []
-        for column, width, cell in zip(self.sheet.columns, self.widths, row.cells, strict=True):
-            lines = self._broken(_written(cell, column), size=size, width=width - 2 * PADDING)
+        for column, width, place in zip(self.columns, self.widths, self.places, strict=True):
+            lines = self._broken(_written(row.cells[place], column), size=size, width=width - 2 * PADDING)
             if len(lines) > LINES_IN_CELL_MAX:
                 lines = [*lines[: LINES_IN_CELL_MAX - 1], "…"]
             found.append(lines)

@@ -50,11 +50,12 @@ class FileFormat(StrEnum):
 
 
 class Column(NamedTuple):
-    """One column; `width` is its share of the page and, as characters, of a spreadsheet."""
+    """One column; `width` is its share of the page and, as characters, of a spreadsheet. Paper may leave it out."""
 
     title: str
     form: Form = Form.TEXT
     width: int = 12
+    on_paper: bool = True
 
 
 class Row(NamedTuple):

@@ -7,13 +7,15 @@ from uuid import UUID
 from flask import Blueprint, g, jsonify, redirect, render_template, request, url_for
 
 from app import clock, labels, periods, web
+from app.books import Book, BookRole
 from app.errors import Code, Refusal
+from app.exports.download import send_sheet, wanted_format
 from app.people.models import Role
 from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
 from app.reconciliation.models import ChargeVerdict
 from app.reconciliation.reading import EXCEPTIONAL
-from app.reports import picture, service, wording
+from app.reports import picture, service, sheets, wording
 from app.security import principal, principal_or_none, require
 
 blueprint = Blueprint("reports_pages", __name__)
@@ -130,14 +132,23 @@ def proof(session_id: UUID) -> Any:
 @blueprint.get("/accounts/<int:account_id>/statement")
 @require()
 def statement(account_id: int) -> Any:
-    """Show a month of a card account with the balance after every line."""
+    """Show a month of a card account with the balance after every line, or give it as a file."""
     g.section = "cards_pages.accounts"
-    month, zone = _month(), web.settings().site_timezone
+    month, zone, form = _month(), web.settings().site_timezone, wanted_format()
     with web.database().reader() as session:
         found = service.statement(
-            session, account_id=account_id, reader=principal(), since=month.since(zone), until=month.until(zone)
+            session,
+            account_id=account_id,
+            reader=principal(),
+            since=month.since(zone),
+            until=month.until(zone),
+            **({} if form is None else {"transfers_max": service.TRANSFERS_IN_FILE_MAX}),
         )
-        return render_template("reports/statement.html", found=found, **_months(month))
+        if form is None:
+            return render_template("reports/statement.html", found=found, file_url=_here, **_months(month))
+        if not found.complete:
+            raise Refusal(Code.EXPORT_TOO_LARGE, maximum_lines=service.TRANSFERS_IN_FILE_MAX)
+        return send_sheet(sheets.statement_sheet(found, days=str(month)), form)
 
 
 @blueprint.get("/on-now")
@@ -183,7 +194,12 @@ def unit_account(unit_id: int) -> Any:
     page = _page()
     with web.database().reader() as session:
         found = service.unit_account(session, unit_id=unit_id, reader=principal(), page=page)
-        return render_template("reports/unit_account.html", found=found, links=_links(page, has_more=found.has_more))
+        return render_template(
+            "reports/unit_account.html",
+            found=found,
+            book_id=Book(BookRole.UNIT_PAYABLE, unit_id).id,
+            links=_links(page, has_more=found.has_more),
+        )
 
 
 @blueprint.get("/ledger-view/instruments/<int:instrument_id>")

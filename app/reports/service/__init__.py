@@ -12,11 +12,12 @@ from app.reports.service.exceptions import ExceptionLine, Exceptions, UnpaidRun,
 from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
 from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
 from app.reports.service.postings import Posting, Side
-from app.reports.service.statement import Money, Statement, StatementLine, statement
+from app.reports.service.statement import TRANSFERS_IN_FILE_MAX, Money, Statement, StatementLine, statement
 from app.reports.service.today import BookCheck, Today, today
 from app.reports.service.wall import Happening, Tile, Wall, open_charges, wall
 
 __all__ = [
+    "TRANSFERS_IN_FILE_MAX",
     "BookCheck",
     "ChargeLine",
     "ChargeList",

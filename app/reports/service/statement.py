@@ -21,6 +21,8 @@ from ledger.models import Journal, Transfer
 from ledger.values import MOVES_NOTHING
 
 TRANSFERS_MAX = 5_000
+# Of a statement that is taken away as a file.
+TRANSFERS_IN_FILE_MAX = 50_000
 
 
 class Money(NamedTuple):
@@ -57,7 +59,7 @@ class StatementLine:
 class Statement:
     """All movements of an account in [since, until): opening + lines = closing.
 
-    `complete` is False where there were more than 5,000 movements; the lines then end early, and closing with them.
+    `complete` is False where there were more movements than asked for; the lines then end early, and closing with them.
     """
 
     view: AccountView
@@ -79,16 +81,24 @@ class Statement:
         return sum(max(-line.change.total_fen, 0) for line in self.lines)
 
 
-def statement(session: Session, *, account_id: int, reader: Principal, since: datetime, until: datetime) -> Statement:
+def statement(
+    session: Session,
+    *,
+    account_id: int,
+    reader: Principal,
+    since: datetime,
+    until: datetime,
+    transfers_max: int = TRANSFERS_MAX,
+) -> Statement:
     """Give the statement of an account by value date. Raises Refusal NOT_FOUND, also when it is somebody else's."""
     view = account_view(session, account_id=account_id, reader=reader)
     opening = _money(session, account_id, until=since)
-    rows = _rows(session, account_id, since=since, until=until)
-    complete = len(rows) <= TRANSFERS_MAX
+    rows = _rows(session, account_id, since=since, until=until, transfers_max=transfers_max)
+    complete = len(rows) <= transfers_max
     charges = _charges(session, rows)
     lines: list[StatementLine] = []
     after = opening
-    for _key, group in groupby(rows[:TRANSFERS_MAX], key=lambda row: row.key):
+    for _key, group in groupby(rows[:transfers_max], key=lambda row: row.key):
         parts = list(group)
         change = _changes(parts, account_id)
         after = after.plus(change)
@@ -137,7 +147,7 @@ def _money(session: Session, account_id: int, *, until: datetime) -> Money:
     return Money(principal_fen, subsidy_fen, -debt_fen)
 
 
-def _rows(session: Session, account_id: int, *, since: datetime, until: datetime) -> list[_Row]:
+def _rows(session: Session, account_id: int, *, since: datetime, until: datetime, transfers_max: int) -> list[_Row]:
     books = _books(account_id)
     key = func.coalesce(Transfer.journal_id, Transfer.id)
     first = func.min(Transfer.timestamp).over(partition_by=key)
@@ -158,7 +168,7 @@ def _rows(session: Session, account_id: int, *, since: datetime, until: datetime
             and_(_moves_money(), Transfer.value_at >= since, Transfer.value_at < until),
         )
         .order_by(Transfer.value_at, first, key, Transfer.timestamp)
-        .limit(TRANSFERS_MAX + 1)
+        .limit(transfers_max + 1)
     )
     return [_Row._make(row) for row in found]
 

@@ -120,6 +120,14 @@ def test_a_character_that_the_font_lacks_is_marked_and_named() -> None:
     assert "缺字: U+20BB7" in text
 
 
+def test_a_column_may_be_left_out_on_paper_only() -> None:
+    narrow = replace(SHEET, columns=(COLUMNS[0], COLUMNS[1]._replace(on_paper=False), *COLUMNS[2:]))
+    text = text_of(pdf_of(narrow))
+    assert "柜台充值" not in text
+    assert "1,234,567.89" in text
+    assert csv_of(narrow)[1][1] == "柜台充值"
+
+
 def test_a_long_pdf_repeats_its_head_and_counts_its_pages() -> None:
     pdf = pdf_of(replace(SHEET, rows=[ROWS[0]] * 120, page_word="第 {} 页，共 {} 页".format))
     assert len(pdf.pages) > 2
