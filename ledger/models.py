@@ -17,6 +17,7 @@ NAMING = {
 }
 
 
+FAR = text("(value_at - timestamp) NOT BETWEEN interval '-1 hour' AND interval '1 hour'")
 OPEN_AND_DATED = text("state = 'open' AND expires_at IS NOT NULL")
 
 
@@ -66,7 +67,7 @@ class Balance(Base):
 
 class Journal(Base):
     __tablename__ = "journals"
-    __table_args__ = (Index(None, "xid", postgresql_using="brin"),)
+    __table_args__ = (Index(None, "value_at", "id"), Index(None, "xid", postgresql_using="brin"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str]
@@ -118,6 +119,8 @@ class Transfer(Base):
         Index(None, "pending_id", unique=True, postgresql_where=text("pending_id IS NOT NULL")),
         Index(None, "journal_id", postgresql_where=text("journal_id IS NOT NULL")),
         Index(None, "xid", postgresql_using="brin"),
+        Index(None, "debit_account_id", "value_at", "timestamp", postgresql_where=FAR),
+        Index(None, "credit_account_id", "value_at", "timestamp", postgresql_where=FAR),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

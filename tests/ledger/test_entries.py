@@ -3,15 +3,20 @@
 import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from app.db import Database
 from ledger import AccountEntries, AccountEntry, BookPlace, account_entries, trial_balance
+from ledger.entries import ENTRIES
+from ledger.posting import execute
+from ledger.values import ID_ZERO
 from tests.ledger.bookkeeping import DAY, HOUR, TICK, Desk, on
+from tests.owner import without_triggers
 
 JANUARY, FEBRUARY = on("01-01"), on("02-01")
 ZERO = timedelta()
@@ -110,6 +115,53 @@ def test_a_page_of_entries_has_a_size(desk: Desk, limit: int) -> None:
 def test_the_entries_of_a_period_that_ends_before_it_begins_are_refused(desk: Desk) -> None:
     with pytest.raises(ValueError, match="before it begins"):
         entries(desk, since=FEBRUARY, until=JANUARY)
+
+
+# Ten lines an hour for three months, each dated up to twenty minutes early and every hundredth some days.
+BUSY = """
+INSERT INTO ledger.transfers SELECT (copy).* FROM (
+    SELECT jsonb_populate_record(transfers, jsonb_build_object(
+        'id', gen_random_uuid(), 'timestamp', timestamp + n * interval '6 minutes',
+        'value_at', timestamp + n * interval '6 minutes' - CASE n % 100 WHEN 0 THEN interval '9 days'
+            ELSE (n % 20) * interval '1 minute' END
+    )) AS copy
+    FROM ledger.transfers, generate_series(1, 20000) AS n WHERE id = :first
+) AS copies
+"""
+
+
+def test_a_page_reads_its_own_lines_and_not_the_whole_account(desk: Desk) -> None:
+    desk.pay("first", "bank > card 1.00")
+    desk.redate("first", timestamp=JANUARY)
+    with desk.database.transaction() as session:
+        without_triggers(session)
+        session.execute(text(BUSY), {"first": desk.ident("first")})
+        session.execute(text("ANALYZE ledger.transfers"))
+    since, until = on("02-10"), on("03-10")
+    many = entries(desk, since=since, until=until)
+    assert len(many.lines) == 1_000
+    for after in (BookPlace(since, ID_ZERO), many.cursor):
+        assert after is not None
+        assert 100 <= rows_read(desk, since=since, until=until, after=after, limit=101) < 1_500
+
+
+def rows_read(desk: Desk, *, since: datetime, until: datetime, after: BookPlace, limit: int) -> int:
+    """Run the statement of a page and count the transfers it looked at."""
+    asked = {"account_id": desk.ident("card"), "since": since, "until": until, "limit": limit}
+    with desk.database.reader() as session:
+        (explained,) = execute(
+            session,
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {ENTRIES}",
+            {**asked, "after_at": after.value_at, "after_id": after.id},
+        )
+    return looked_at(explained[0][0]["Plan"])
+
+
+def looked_at(node: dict[str, Any]) -> int:
+    rows = 0
+    if node.get("Relation Name") == "transfers":
+        rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return int(rows) + sum(looked_at(part) for part in node.get("Plans", []))
 
 
 class Event(NamedTuple):
