@@ -11,6 +11,9 @@ from app.exports import Cell, Column, Form, Row, Sheet, Tone
 from app.presentation import local, local_name, zone_name
 from app.texts import _
 
+# What a list of vouchers can be narrowed to; a hold and its release post nothing.
+POSTING_KINDS = tuple(kind for kind in labels.LABELS["journal"] if kind not in ("session_hold", "session_void"))
+
 
 def voucher_word(number: int | None) -> str:
     """Write a voucher's number in its month; one that posted nothing has none."""

@@ -122,11 +122,10 @@ def vouchers() -> Any:
         listed = service.list_vouchers(
             session, wanted, zone=zone, page_size=PAGE_SIZE, after=read_cursor(request.args.get("after", ""))
         )
-        kinds = service.kinds_of(session, since=span.since, until=span.until)
     return render_template(
         "accounting/vouchers.html",
         listed=listed,
-        kinds=kinds,
+        kinds=sheets.POSTING_KINDS,
         kind=kind,
         words=words,
         next_url=here(after=cursor_text(listed.cursor)) if listed.cursor else "",

@@ -39,7 +39,6 @@ from app.accounting.service.vouchers import (
     VoucherView,
     Wanted,
     all_vouchers,
-    kinds_of,
     list_vouchers,
     voucher_view,
 )
@@ -90,7 +89,6 @@ __all__ = [
     "get_draft",
     "is_reversible",
     "keep_closed",
-    "kinds_of",
     "list_drafts",
     "list_months",
     "list_vouchers",

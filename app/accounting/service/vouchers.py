@@ -20,11 +20,10 @@ from app.errors import Code, Refusal
 from app.people.models import Person
 from app.periods import Month
 from ledger.models import Journal, Transfer
+from ledger.values import MOVES_NOTHING
 
 PAGE_MAX = 200
 CHUNK = 500
-# Flags of transfers that move nothing: a hold, its void, its expiry.
-MOVES_NOTHING = 2 | 8 | 256
 WHOLE_DRAFT = (
     selectinload(VoucherDraft.lines),
     selectinload(VoucherDraft.maker),
@@ -170,12 +169,6 @@ def voucher_view(session: Session, *, journal_id: UUID, zone: ZoneInfo) -> Vouch
     )
 
 
-def kinds_of(session: Session, *, since: datetime, until: datetime) -> list[str]:
-    """Give the kinds of vouchers that a time has, in order."""
-    wanted = select(Journal.kind).where(Journal.value_at >= since, Journal.value_at < until, _posted()).distinct()
-    return sorted(session.scalars(wanted))
-
-
 def voucher_lines(movements: Iterable[ledger.Movement], accounts: dict[UUID, BookAccount]) -> tuple[VoucherLine, ...]:
     """Give one line for each side of each account that the movements touch, debits first, in order of first touch."""
     debits: dict[UUID, int] = {}
@@ -246,7 +239,7 @@ def _posted() -> ColumnElement[bool]:
         select(Transfer.id)
         .where(
             Transfer.journal_id == Journal.id,
-            Transfer.flags.bitwise_and(MOVES_NOTHING) == 0,
+            Transfer.flags.bitwise_and(int(MOVES_NOTHING)) == 0,
             Transfer.amount_fen > 0,
         )
         .exists()
