@@ -20,16 +20,20 @@ from ledger import (
     TransferFlag,
     Voucher,
     VoucherPage,
+    account_entries,
     book_entries,
     day_balances,
+    expire_pending,
     trial_balance,
     voucher,
     vouchers,
 )
 from tests.ledger.bookkeeping import DAY, TICK, Desk, on
+from tests.ledger.stories import pass_time
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 JANUARY, FEBRUARY, MARCH, APRIL = on("01-01"), on("02-01"), on("03-01"), on("04-01")
+ALWAYS = datetime(2100, 1, 1, tzinfo=UTC)
 PLACES = ("bank", "card", "income", "till")
 
 
@@ -80,6 +84,16 @@ def test_a_hold_that_was_posted_with_nothing_leaves_no_line(desk: Desk) -> None:
     desk.hold("h", "card > income 9.00", at=on("01-05"))
     desk.capture("h", 0, at=on("01-06"))
     assert trial(desk, JANUARY, FEBRUARY) == {}
+
+
+def test_a_hold_that_ran_out_moved_nothing_also_when_its_end_is_written_down(desk: Desk) -> None:
+    desk.send(desk.transfer("h", "card > income 9.00", flags=TransferFlag.PENDING, timeout_s=60))
+    pass_time(desk.database, 61)
+    assert desk.database.run(expire_pending) == 1
+    assert trial(desk, JANUARY, ALWAYS) == {}
+    assert entries(desk, until=ALWAYS) == []
+    with desk.database.reader() as session:
+        assert account_entries(session, desk.ident("card"), since=JANUARY, until=ALWAYS).lines == ()
 
 
 def test_an_account_whose_movements_cancel_out_is_still_shown(desk: Desk) -> None:

@@ -142,7 +142,7 @@ def declared(exported: str) -> list[str]:
 
 
 @needs_hledger
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(
         st.builds(
