@@ -186,6 +186,7 @@ CREATE FUNCTION ledger.post_plain(
     timeout integer, data_128 uuid, data_64 bigint, data_32 integer
 ) RETURNS timestamptz LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    number xid8 := pg_current_xact_id();  -- before the clock: whoever closes a period waits for those who have one
     at timestamptz := clock_timestamp();
     posted bigint := CASE new_flags WHEN 0 THEN amount ELSE 0 END;
     held bigint := CASE new_flags WHEN 2 THEN amount ELSE 0 END;
@@ -198,7 +199,7 @@ BEGIN
             credits_posted_fen = credits_posted_fen + CASE id WHEN credit THEN posted ELSE 0 END,
             credits_pending_fen = credits_pending_fen + CASE id WHEN credit THEN held ELSE 0 END,
             last_at = greatest(at, last_at + interval '1 microsecond')
-        WHERE id IN (debit, credit) AND NOT closed AND ledger = new_ledger
+        WHERE id IN (debit, credit) AND debit <> credit AND NOT closed AND ledger = new_ledger
             AND (id = credit OR flags & 2 = 0 OR debits_pending_fen + debits_posted_fen + amount <= credits_posted_fen)
             AND (id = debit OR flags & 4 = 0 OR credits_pending_fen + credits_posted_fen + amount <= debits_posted_fen)
             AND debits_pending_fen + debits_posted_fen + CASE id WHEN debit THEN amount ELSE 0 END >= 0  -- or overflows
@@ -211,7 +212,7 @@ BEGIN
         d.debits_pending_fen, d.debits_posted_fen, d.credits_pending_fen, d.credits_posted_fen,
         c.debits_pending_fen, c.debits_posted_fen, c.credits_pending_fen, c.credits_posted_fen
     FROM moved AS d, moved AS c
-    WHERE d.id = debit AND c.id = credit AND debit <> credit AND amount > 0 AND new_code > 0
+    WHERE d.id = debit AND c.id = credit AND amount > 0 AND new_code > 0
         AND (new_flags = 0 AND timeout = 0 OR new_flags = 2 AND timeout >= 0)
         AND new_id NOT IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         AND NOT EXISTS (SELECT FROM ledger.failed_transfers WHERE id = new_id)

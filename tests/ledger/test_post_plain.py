@@ -159,6 +159,8 @@ def test_plain_transfers_and_holds_are_taken_and_nothing_else_is(books: Database
         wish("shut", "free", 1),
         wish("free", "shut", 1),
         wish("free", "free", 1),
+        wish("purse", "purse", 500),
+        wish("till", "till", 500),
         wish("free", "foreign", 1),
         wish("free", "nowhere", 1),
         wish("free", "other", 0),
@@ -201,3 +203,20 @@ def test_an_account_whose_clock_is_ahead_takes_the_other_one_along(database: Dat
         assert post_plain(connection, replace(new, id=uuid4()))
     with database.reader() as session:
         assert audit(session) == []
+
+
+def test_whoever_closes_a_period_can_see_a_posting_before_it_looks_at_the_clock(
+    books: Database, database_url: str
+) -> None:
+    """A clock of ours, found before PostgreSQL's, divides by nothing if the transaction has no number yet."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA ours")
+        connection.execute(
+            "CREATE FUNCTION ours.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$"
+            " SELECT pg_catalog.clock_timestamp()"
+            " + make_interval(secs => 0 / (pg_current_xact_id_if_assigned() IS NOT NULL)::integer) $$"
+        )
+        connection.execute("SET search_path = ours, pg_catalog")
+        new = wish("free", "other", 1)
+        assert post_plain(connection, new)
+    assert written(books, new.id) is not None
