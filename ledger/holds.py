@@ -5,13 +5,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from ledger.posting import execute, lock_accounts, read, write
+from ledger.posting import STATE_NOW, execute, lock_accounts, read, write
 from ledger.values import PendingState
 
-STATES = """
-SELECT id, CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END
-FROM ledger.pending_transfers WHERE id = ANY(%(ids)b::uuid[])
-"""
+STATES = f"SELECT id, {STATE_NOW} FROM ledger.pending_transfers WHERE id = ANY(%(ids)b::uuid[])"  # noqa: S608 - a constant
 OVERDUE = """
 SELECT id, debit_account_id, credit_account_id FROM ledger.pending_transfers
 WHERE state = 'open' AND expires_at <= statement_timestamp() ORDER BY expires_at LIMIT %(limit)s

@@ -291,7 +291,7 @@ def _read_original(
         return None
     rows = posting.execute(
         session,
-        f"SELECT holds.state, {posting.TRANSFER_COLUMNS} FROM ledger.transfers"  # noqa: S608 - column names only
+        f"SELECT {posting.STATE_NOW}, {posting.TRANSFER_COLUMNS} FROM ledger.transfers"  # noqa: S608 - constants only
         " LEFT JOIN ledger.pending_transfers holds USING (id) WHERE journal_id = %(id)s ORDER BY timestamp, id",
         {"id": journal_id},
     )

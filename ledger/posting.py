@@ -40,6 +40,8 @@ RACED_KEYS = frozenset(
 )
 
 
+# Where a hold stands by the clock, also before anybody wrote its end down.
+STATE_NOW = "CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END"
 TRANSFER_COLUMNS = ", ".join(f"transfers.{column}" for column in Transfer._fields)
 
 _LOCK = """
@@ -332,8 +334,12 @@ def _raced(error: object) -> psycopg.errors.SerializationFailure | None:
 
 
 def _judged(events: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]) -> tuple[list[UUID], list[UUID]]:
-    """Name the accounts whose available amount decides something, on the debit and on the credit side."""
-    debits, credits_ = set(), set()
+    """Name the accounts whose overdue holds decide something, on the debit and on the credit side.
+
+    They decide what is available, and whether an account is closed that a hold had closed for a time.
+    """
+    closed = {account.id for account in accounts.values() if account.closed}
+    debits, credits_ = set(closed), set(closed)
     for event in events:
         debit = accounts.get(event.debit_account_id) if event.debit_account_id is not None else None
         if debit is not None and (debit.flags & DEBITS_LIMITED or int(event.flags) & BALANCING_DEBIT):
