@@ -17,6 +17,9 @@ from app.db import Database
 from app.embedded import EmbeddedPostgres
 from migrations import upgrade
 
+# The ledger's helpers compare for the tests, so that they must say as much as a test what differs.
+pytest.register_assert_rewrite("tests.ledger")
+
 # A busy machine is slow, and that is no fault of the code under test.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
