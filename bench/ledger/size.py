@@ -1,5 +1,6 @@
 """What ten million transfers cost that a hundred thousand do not, and how long a person waits for a page."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from bench.report import quantile
 
 SMALL_ROWS = 100_000
 PAGES = 40
+WARM_S = 10
+"""After a checkpoint the first change of each page is logged as a whole page; ten thousand accounts have as many."""
+
 BATCH_1000_RANDOM_IDS = Task("batch", {"size": 1_000, "ordered": False})
 
 _POST_RANDOM_IDS = POST.replace("uuidv7()", "gen_random_uuid()")
@@ -41,6 +45,8 @@ class Size:
         rows = history.load(large, rows=self._rows, say=say)
         self.found |= {"rows": rows, "load_s": time.perf_counter() - started} | reading(large)
         with workers(small, processes=1) as small_hands, workers(large, processes=1) as large_hands:
+            for hands, task in itertools.product((small_hands, large_hands), (BATCH_1000, BATCH_1000_RANDOM_IDS)):
+                hands.rate(task, seconds=WARM_S)
             self.rates.take(
                 {
                     f"{what}, {size} books": measure
