@@ -64,9 +64,11 @@ def print_trial_balance(days: Mapping[str, str], *, form: str, out: Path | None,
 def _books(language: str) -> Iterator[Session]:
     """Open the books of this site for reading, the words in that language."""
     with create_app(prepare()).app_context(), flask_babel.force_locale(LOCALES[language]):
-        with web.database().reader() as session:
-            yield session
-        web.database().close()
+        try:
+            with web.database().reader() as session:
+                yield session
+        finally:
+            web.database().close()
 
 
 @contextmanager

@@ -59,7 +59,8 @@ def test_vouchers_are_found_by_kind_and_by_words_and_page_by_page(office: Office
     since, until = office.month
     wanted = Wanted(since=since, until=until)
     with office.site.database.reader() as session:
-        pages, after = [], None
+        pages: list[Voucher] = []
+        after = None
         while True:
             page = service.list_vouchers(session, wanted, zone=office.zone, page_size=1, after=after)
             pages += page.vouchers
