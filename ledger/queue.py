@@ -77,7 +77,8 @@ class PostingQueue:
         self._connection: psycopg.Connection | None = None
         self._waiting: deque[_Entry] = deque()
         self._mutex = threading.Lock()
-        self._is_led = False
+        self._posting = threading.Lock()
+        self._leader: _Entry | None = None
 
     def __enter__(self) -> Self:
         """Give the queue itself; leaving the block closes it."""
@@ -106,22 +107,26 @@ class PostingQueue:
         return answer
 
     def close(self) -> None:
-        """Give the connection back; a later posting opens a new one."""
-        with self._mutex:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        """Give the connection back, once nobody posts; a later posting opens a new one."""
+        with self._posting:
+            self._drop()
 
     def _post(self, entry: _Entry) -> Answer:
         if entry.size > self._batch_max:
             raise ValueError(f"a batch holds at most {self._batch_max} transfers, not {entry.size}")
         with self._mutex:
             self._waiting.append(entry)
-            leads, self._is_led = not self._is_led, True
-        if not leads:
-            entry.awake.acquire()
-        if not entry.is_done:
-            self._lead()
+            leads = self._leader is None
+            if leads:
+                self._leader = entry
+        try:
+            if not leads:
+                entry.awake.acquire()
+            if not entry.is_done:
+                self._lead()
+        except BaseException:
+            self._leave(entry)
+            raise
         if entry.error is not None:
             raise entry.error
         if entry.answer is None:
@@ -130,23 +135,47 @@ class PostingQueue:
 
     def _lead(self) -> None:
         """Post what waits now, wake everybody who is answered, and call the next one who came meanwhile to lead."""
-        with self._mutex:
-            batch = self._take()
+        batch: list[_Entry] = []
         try:
-            self._answer(batch)
-        except BaseException as error:
+            with self._posting:
+                with self._mutex:
+                    batch = self._take()
+                self._answer(batch)
+        except Exception as error:  # noqa: BLE001 - each caller raises it for itself
             for entry in batch:
                 if not entry.is_done:
                     entry.error = error
+        except BaseException:
+            # Only this caller is interrupted; what became of the others' wishes they find out under the same ids.
+            # In the connection an open transaction may be left, which would swallow all that is posted through it.
+            self._drop()
+            with self._mutex:
+                self._waiting.extendleft(entry for entry in reversed(batch[1:]) if not entry.is_done)
             raise
         finally:
-            with self._mutex:
-                following = self._waiting[0] if self._waiting else None
-                self._is_led = following is not None
             for entry in batch[1:]:
-                entry.awake.release()
-            if following is not None:
-                following.awake.release()
+                if entry.is_done:
+                    entry.awake.release()
+            with self._mutex:
+                self._call_next()
+
+    def _leave(self, entry: _Entry) -> None:
+        """Forget a caller who was interrupted, and have nobody wait for its turn."""
+        with self._mutex:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            if self._leader is entry:
+                self._call_next()
+
+    def _call_next(self) -> None:
+        self._leader = self._waiting[0] if self._waiting else None
+        if self._leader is not None:
+            self._leader.awake.release()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _take(self) -> list[_Entry]:
         batch = [self._waiting.popleft()]
@@ -178,7 +207,7 @@ class PostingQueue:
                 return self._answer_once(wishes)
             except (*_PASSING, psycopg.OperationalError) as error:
                 if not isinstance(error, _PASSING):
-                    self.close()
+                    self._drop()
                 if attempt == RETRIES:
                     raise
                 time.sleep(RETRY_PAUSE_S * attempt)

@@ -83,7 +83,7 @@ def test_callers_who_wait_together_are_committed_together(database: Database, qu
     with database.transaction() as session, ThreadPoolExecutor(THREADS) as pool:
         session.execute(text("SELECT FROM ledger.balances WHERE id = :id FOR UPDATE"), {"id": FUND})
         first = pool.submit(queue.post, [pay(FUND, SHOP, 1)])
-        wait_until(lambda: queue._is_led and not queue._waiting)
+        wait_until(lambda: queue._leader is not None and not queue._waiting)
         others = [pool.submit(queue.post, [pay(FUND, SHOP, 1)]) for _ in range(THREADS - 1)]
         wait_until(lambda: len(queue._waiting) == THREADS - 1)
         session.rollback()
