@@ -113,7 +113,11 @@ FROM ({_of_all_kinds(", {written_at} AS at")}) AS facts
 """  # noqa: S608 - constants only
 PLACE = f"SELECT * FROM ({_of_all_kinds('')}) AS places ORDER BY xid, kind, id OFFSET %(skip)s LIMIT 1"  # noqa: S608 - constants only
 # All lines in one value: for the driver, a row costs more than it costs to hash it.
-LINES = f"SELECT string_agg(line, chr(10) ORDER BY xid, kind, id) FROM ({_of_all_kinds(', {line} AS line')}) AS facts"  # noqa: S608 - constants only
+LINES = f"""
+SELECT string_agg(line, chr(10) ORDER BY xid, kind, id),
+       string_agg(substr(kind, 1, 1)::bytea || uuid_send(id), ''::bytea ORDER BY xid, kind, id)
+FROM ({_of_all_kinds(", {line} AS line")}) AS facts
+"""  # noqa: S608 - constants only
 
 
 def seal(session: Session, *, sign: Sign | None, key_id: str, limit_blocks: int) -> int:
@@ -132,7 +136,7 @@ def seal(session: Session, *, sign: Sign | None, key_id: str, limit_blocks: int)
     newest = newest_seal(session)
     after = newest.last if newest else BEGINNING
     skipped = execute(session, PLACE, {**_range(after, horizon), "skip": limit_blocks * BLOCK_ROWS - 1})
-    lines = lines_between(session, after=after, until=Place._make(skipped[0]) if skipped else horizon)
+    lines, keys = lines_between(session, after=after, until=Place._make(skipped[0]) if skipped else horizon)
     for start in range(0, len(lines), BLOCK_ROWS):
         block = lines[start : start + BLOCK_ROWS]
         leaves = [merkle.leaf(line) for line in block]
@@ -146,8 +150,11 @@ def seal(session: Session, *, sign: Sign | None, key_id: str, limit_blocks: int)
             key_id=key_id,
             sign=sign,
         )
-        hashes = {"keys": b"".join(map(key_of, block)), "leaves": b"".join(leaves)}
-        execute(session, INSERT, {**newest._asdict(), **hashes}, reads=False)
+        contents = {
+            "keys": keys[start * KEY_BYTES : (start + BLOCK_ROWS) * KEY_BYTES],
+            "leaves": b"".join(leaves),
+        }
+        execute(session, INSERT, {**newest._asdict(), **contents}, reads=False)
     return len(lines)
 
 
@@ -165,10 +172,13 @@ def unsealed(session: Session) -> Unsealed:
     return Unsealed(rows, max(0.0, oldest_s))
 
 
-def lines_between(session: Session, *, after: Place, until: Place) -> list[bytes]:
-    """Give the lines of all rows behind one place up to another, in the order of the log."""
-    joined: str | None = execute(session, LINES, _range(after, until))[0][0]
-    return joined.encode().split(b"\n") if joined is not None else []
+def lines_between(session: Session, *, after: Place, until: Place) -> tuple[list[bytes], bytes]:
+    """Give the lines of all rows behind one place up to another, in the order of the log, and their keys in one piece.
+
+    A row's key is the first letter of its kind and its id: what a block keeps to name a row that is gone.
+    """
+    ((lines, keys),) = execute(session, LINES, _range(after, until))
+    return (lines.encode().split(b"\n"), keys) if lines is not None else ([], b"")
 
 
 def leaves_of(session: Session, seal: Seal) -> list[bytes]:
@@ -186,13 +196,6 @@ def place_of(line: bytes) -> Place:
     """Give the place that a row's line tells of itself."""
     prefix, id_, *_, xid = line.decode().split("|")
     return Place(int(xid), KIND_OF_PREFIX[prefix].name, UUID(id_))
-
-
-def key_of(line: bytes) -> bytes:
-    """Give what a block keeps of a row beside its hash, so that one that is gone can still be named: kind and id."""
-    bar = line.index(b"|")
-    # The kind's first letter stands behind "testcard-"; a UUID object would cost as much as all the rest.
-    return line[9:10] + bytes.fromhex(line[bar + 1 : bar + 37].decode().replace("-", ""))
 
 
 def _next_seal(

@@ -27,7 +27,6 @@ from ledger.seals import (
     NO_HASH,
     Seal,
     hash_of,
-    key_of,
     lines_between,
     place_of,
     unsealed,
@@ -174,9 +173,8 @@ class _Log:
 
     def _check_rows(self, blocks: Sequence[_Block]) -> None:
         after = self.last.last if self.last else BEGINNING
-        lines = lines_between(self.session, after=after, until=blocks[-1].seal.last)
-        leaves = [merkle.leaf(line) for line in lines]
-        keys = [key_of(line) for line in lines]
+        lines, joined = lines_between(self.session, after=after, until=blocks[-1].seal.last)
+        leaves, keys = [merkle.leaf(line) for line in lines], _keys(joined)
         if leaves == [leaf for block in blocks for leaf in block.leaves]:
             if keys != [key for block in blocks for key in block.keys]:
                 self._tell_names(blocks, keys)
