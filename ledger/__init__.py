@@ -36,6 +36,17 @@ from ledger.periods import (
 )
 from ledger.posting import create_transfers, lookup_transfers
 from ledger.proofs import NotSealedError, Proof, prove, sealed_in
+from ledger.queries import (
+    AccountBalance,
+    AccountFilter,
+    Place,
+    QueryFilter,
+    QueryPage,
+    account_balances,
+    account_transfers,
+    query_accounts,
+    query_transfers,
+)
 from ledger.queue import PostingQueue
 from ledger.rebuild import Rebuilt, rebuild
 from ledger.seals import Seal, Unsealed, newest_seal, seal, unsealed
@@ -64,8 +75,10 @@ __all__ = [
     "CNY",
     "MOVES_NOTHING",
     "Account",
+    "AccountBalance",
     "AccountEntries",
     "AccountEntry",
+    "AccountFilter",
     "AccountFlag",
     "AccountName",
     "AccountResult",
@@ -93,9 +106,12 @@ __all__ = [
     "PeriodState",
     "PeriodStatus",
     "PeriodStep",
+    "Place",
     "PostingQueue",
     "Proof",
     "Published",
+    "QueryFilter",
+    "QueryPage",
     "Rebuilt",
     "Root",
     "Seal",
@@ -109,8 +125,10 @@ __all__ = [
     "Verification",
     "Voucher",
     "VoucherPage",
+    "account_balances",
     "account_entries",
     "account_lines",
+    "account_transfers",
     "adopt",
     "ask_to_reopen",
     "audit",
@@ -132,6 +150,8 @@ __all__ = [
     "post_journal",
     "post_together",
     "prove",
+    "query_accounts",
+    "query_transfers",
     "rebuild",
     "reopen_period",
     "reverse_journal",

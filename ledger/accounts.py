@@ -34,11 +34,14 @@ WITH new AS (
 INSERT INTO ledger.balances (id, ledger, flags, closed, last_at)
 SELECT id, ledger, flags, closed, statement_timestamp() FROM new
 """
-LOOKUP = """
-SELECT id, accounts.ledger, code, accounts.flags, user_data_128, user_data_64, user_data_32, closed,
-       debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, created_at, last_at
-FROM ledger.accounts JOIN ledger.balances USING (id) WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id
+ACCOUNT_COLUMNS = """
+id, accounts.ledger, code, accounts.flags, user_data_128, user_data_64, user_data_32, closed,
+debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, created_at, last_at
 """
+LOOKUP = f"""
+SELECT {ACCOUNT_COLUMNS} FROM ledger.accounts JOIN ledger.balances USING (id)
+WHERE id = ANY(%(ids)b::uuid[]) ORDER BY id
+"""  # noqa: S608 - column names only
 # A hold whose time is over reserves nothing, also before anybody wrote its end down.
 BALANCES = """
 SELECT id,
@@ -79,22 +82,24 @@ def create_accounts(session: Session, accounts: Sequence[NewAccount]) -> list[Ac
 
 def lookup_accounts(session: Session, ids: Iterable[UUID]) -> list[Account]:
     """Give the accounts that exist among these ids, in the order of the ids' numbers."""
-    return [
-        Account(
-            id=row[0],
-            ledger=row[1],
-            code=row[2],
-            flags=AccountFlag(row[3] | (AccountFlag.CLOSED if row[7] else 0)),
-            user_data_128=row[4],
-            user_data_64=row[5],
-            user_data_32=row[6],
-            closed=row[7],
-            balances=Balances._make(row[8:12]),
-            created_at=row[12],
-            last_at=row[13],
-        )
-        for row in _rows(session, ids)
-    ]
+    return [account_of(row) for row in _rows(session, ids)]
+
+
+def account_of(row: Any) -> Account:
+    """Give the account of a row of ACCOUNT_COLUMNS."""
+    return Account(
+        id=row[0],
+        ledger=row[1],
+        code=row[2],
+        flags=AccountFlag(row[3] | (AccountFlag.CLOSED if row[7] else 0)),
+        user_data_128=row[4],
+        user_data_64=row[5],
+        user_data_32=row[6],
+        closed=row[7],
+        balances=Balances._make(row[8:12]),
+        created_at=row[12],
+        last_at=row[13],
+    )
 
 
 def balances(session: Session, ids: Iterable[UUID]) -> dict[UUID, Balances]:

@@ -36,7 +36,7 @@ class Account(Base):
     """What an account is; never changed. What it holds stands in `Balance`."""
 
     __tablename__ = "accounts"
-    __table_args__ = (Index(None, "xid", postgresql_using="brin"),)
+    __table_args__ = (Index(None, "created_at", "id"), Index(None, "xid", postgresql_using="brin"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     ledger: Mapped[int]
@@ -118,7 +118,7 @@ class Transfer(Base):
         Index(None, "credit_account_id", "timestamp", unique=True),
         Index(None, "pending_id", unique=True, postgresql_where=text("pending_id IS NOT NULL")),
         Index(None, "journal_id", postgresql_where=text("journal_id IS NOT NULL")),
-        Index(None, "xid", postgresql_using="brin"),
+        Index(None, "xid", "timestamp", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
         Index(None, "debit_account_id", "value_at", "timestamp", postgresql_where=FAR),
         Index(None, "credit_account_id", "value_at", "timestamp", postgresql_where=FAR),
     )

@@ -7,12 +7,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from ledger.checks import ENDING, EXPIRED, PENDING
+from ledger.checks import ENDING, EXPIRED, ONE_TICK, PENDING
 from ledger.posting import execute
-from ledger.values import MOVES_NOTHING, Balances, PendingState
-
-PAGE_MAX = 1_000
-END_OF_TIME = "infinity"
+from ledger.queries import AccountFilter, account_transfers, sums_after
+from ledger.values import MOVES_NOTHING, Balances, PendingState, Transfer
 
 # The sums stand on the account's last transfer before the moment: one index seek on each side. From them go the holds
 # that had run out by then, whether or not their end had been written down.
@@ -42,37 +40,15 @@ SELECT debits_pending - coalesce((
 FROM last
 """
 
-# Each side is read through its own index and cut to one page before anything is joined to it.
-_SIDE = """
-SELECT * FROM (
-SELECT id, timestamp, value_at, journal_id, code, flags, amount_fen, pending_id, {other}_account_id AS counter_id,
-       '{side}' = 'credit' AS is_credit, {side}_debits_pending_fen AS debits_pending,
-       {side}_debits_posted_fen AS debits_posted, {side}_credits_pending_fen AS credits_pending,
-       {side}_credits_posted_fen AS credits_posted
-FROM ledger.transfers
-WHERE {side}_account_id = %(account_id)s
-  AND timestamp < %(before)s::timestamptz AND timestamp > %(after)s::timestamptz
-  AND timestamp >= %(since)s::timestamptz AND timestamp < %(until)s::timestamptz
-  AND (%(code)s::integer IS NULL OR code = %(code)s)
-ORDER BY timestamp {direction} LIMIT %(limit)s
-) AS {side}s
+# What stands beside a transfer: its journal, how it ended if it was pending, and the amount that it ended if it did.
+DETAILS = """
+SELECT transfers.id, journals.kind, journals.reference, journals.text, journals.actor, ended.amount_fen AS ended_fen,
+       CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END AS state
+FROM ledger.transfers LEFT JOIN ledger.journals ON journals.id = journal_id
+LEFT JOIN ledger.transfers AS ended ON ended.id = transfers.pending_id
+LEFT JOIN ledger.pending_transfers AS holds ON holds.id = transfers.id
+WHERE transfers.id = ANY(%(ids)b::uuid[])
 """
-# What is looked up for a line is looked up line by line (OFFSET 0, subselects): a page never reads a whole table.
-_LINES = """
-SELECT lines.*, journals.kind, journals.reference, journals.text, journals.actor,
-       (SELECT amount_fen FROM ledger.transfers WHERE id = lines.pending_id) AS ended_fen,
-       (SELECT CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END
-        FROM ledger.pending_transfers WHERE id = lines.id) AS state
-FROM ({sides} ORDER BY timestamp {direction} LIMIT %(limit)s) AS lines
-LEFT JOIN LATERAL (SELECT * FROM ledger.journals WHERE id = lines.journal_id OFFSET 0) AS journals ON true
-ORDER BY lines.timestamp {direction}
-"""
-
-
-def _lines_sql(*, sides: tuple[str, ...], direction: str) -> str:
-    other = {"debit": "credit", "credit": "debit"}
-    selects = (_SIDE.format(side=side, other=other[side], direction=direction) for side in sides)
-    return _LINES.format(sides=" UNION ALL ".join(selects), direction=direction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,43 +108,41 @@ def account_lines(
     `before` and `after` are cursors, both exclusive; `since` is inclusive and `until` exclusive; `debits` and `credits`
     choose the sides. At most 1,000 lines a page. Raises ValueError for a limit outside 1..1,000.
     """
-    if not 1 <= limit <= PAGE_MAX:
-        raise ValueError(f"A page has 1 to {PAGE_MAX} lines, not {limit}")
-    sides = tuple(side for side, wanted in (("debit", debits), ("credit", credits)) if wanted)
-    if not sides:
-        return Page(lines=(), cursor=None)
-    rows = execute(
-        session,
-        _lines_sql(sides=sides, direction="DESC" if newest_first else "ASC"),
-        {
-            "account_id": account_id,
-            "before": before or END_OF_TIME,
-            "after": after or f"-{END_OF_TIME}",
-            "since": since or f"-{END_OF_TIME}",
-            "until": until or END_OF_TIME,
-            "code": code,
-            "limit": limit + 1,
-        },
+    starts = [*([since] if since else []), *([after + ONE_TICK] if after else [])]
+    ends = [moment - ONE_TICK for moment in (before, until) if moment]
+    wanted = AccountFilter(
+        account_id=account_id,
+        code=code,
+        timestamp_min=max(starts, default=None),
+        timestamp_max=min(ends, default=None),
+        debits=debits,
+        credits=credits,
+        newest_first=newest_first,
+        limit=limit,
     )
-    lines = tuple(_line(row) for row in rows[:limit])
-    return Page(lines=lines, cursor=lines[-1].timestamp if len(rows) > limit else None)
+    page = account_transfers(session, wanted)
+    found = execute(session, DETAILS, {"ids": [transfer.id for transfer in page.rows]}) if page.rows else ()
+    details = {row.id: row for row in found}
+    lines = tuple(_line(transfer, details[transfer.id], account_id=account_id) for transfer in page.rows)
+    return Page(lines=lines, cursor=page.following.timestamp if page.following else None)
 
 
-def _line(row: Any) -> StatementLine:
-    signed_fen = row.amount_fen if row.is_credit else -row.amount_fen
+def _line(transfer: Transfer, details: Any, *, account_id: UUID) -> StatementLine:
+    is_credit = transfer.credit_account_id == account_id
+    flags, amount_fen = transfer.flags, transfer.amount_fen
     return StatementLine(
-        transfer_id=row.id,
-        timestamp=row.timestamp,
-        value_at=row.value_at,
-        journal_id=row.journal_id,
-        kind=row.kind,
-        reference=row.reference,
-        text=row.text,
-        actor=row.actor,
-        code=row.code,
-        counter_account_id=row.counter_id,
-        posted_fen=0 if row.flags & MOVES_NOTHING else signed_fen,
-        held_fen=row.amount_fen if row.flags & PENDING else -row.ended_fen if row.flags & (ENDING | EXPIRED) else 0,
-        state=None if row.state is None else PendingState(row.state),
-        after=Balances(row.debits_pending, row.debits_posted, row.credits_pending, row.credits_posted),
+        transfer_id=transfer.id,
+        timestamp=transfer.timestamp,
+        value_at=transfer.value_at,
+        journal_id=transfer.journal_id,
+        kind=details.kind,
+        reference=details.reference,
+        text=details.text,
+        actor=details.actor,
+        code=transfer.code,
+        counter_account_id=transfer.debit_account_id if is_credit else transfer.credit_account_id,
+        posted_fen=0 if flags & MOVES_NOTHING else amount_fen if is_credit else -amount_fen,
+        held_fen=amount_fen if flags & PENDING else -details.ended_fen if flags & (ENDING | EXPIRED) else 0,
+        state=None if details.state is None else PendingState(details.state),
+        after=sums_after(transfer, account_id),
     )

@@ -24,6 +24,7 @@ CREATE TABLE ledger.accounts (
     created_at timestamptz NOT NULL,
     {WRITTEN_IN}
 );
+CREATE INDEX ix_accounts_created_at_id ON ledger.accounts (created_at, id);
 CREATE INDEX ix_accounts_xid ON ledger.accounts USING brin (xid)
 """
 
@@ -134,7 +135,7 @@ CREATE UNIQUE INDEX ix_transfers_debit_account_id_timestamp ON ledger.transfers 
 CREATE UNIQUE INDEX ix_transfers_credit_account_id_timestamp ON ledger.transfers (credit_account_id, timestamp);
 CREATE UNIQUE INDEX ix_transfers_pending_id ON ledger.transfers (pending_id) WHERE pending_id IS NOT NULL;
 CREATE INDEX ix_transfers_journal_id ON ledger.transfers (journal_id) WHERE journal_id IS NOT NULL;
-CREATE INDEX ix_transfers_xid ON ledger.transfers USING brin (xid);
+CREATE INDEX ix_transfers_xid_timestamp ON ledger.transfers USING brin (xid, timestamp) WITH (autosummarize = on);
 CREATE INDEX ix_transfers_debit_account_id_value_at_timestamp ON ledger.transfers (debit_account_id, value_at, timestamp)
     WHERE (value_at - timestamp) NOT BETWEEN interval '-1 hour' AND interval '1 hour';
 CREATE INDEX ix_transfers_credit_account_id_value_at_timestamp ON ledger.transfers (credit_account_id, value_at, timestamp)
