@@ -16,8 +16,8 @@ def leaf(line: bytes) -> bytes:
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
-    """Give the hash of all leaves in their order. There must be one at least."""
-    level = leaves
+    """Give the hash of all leaves in their order."""
+    level = leaves or [sha256().digest()]
     while len(level) > 1:
         level = _next_level(level)
     return level[0]

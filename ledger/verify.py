@@ -35,6 +35,8 @@ from ledger.touched import find_change
 
 BLOCKS_AT_ONCE = 20
 BEHIND_THE_ROWS = BLOCK_ROWS
+FINDINGS_MAX = 1_000
+"""After so many findings the rest of the log is not read: somebody has to look at these first."""
 EXPLAINED_MAX = 20
 """Of so many touched rows it is looked for what was changed in them; that takes up to a second each."""
 
@@ -140,7 +142,7 @@ class _Log:
         """Read everything and give the findings in the order of the log."""
         execute(self.session, "SET LOCAL statement_timeout = '10min'", {}, reads=False)
         execute(self.session, "SET LOCAL work_mem = '64MB'", {}, reads=False)
-        while blocks := self._next_blocks():
+        while not self._has_enough() and (blocks := self._next_blocks()):
             self._check_rows(blocks)
             for block in blocks:
                 self._check_block(block)
@@ -150,6 +152,9 @@ class _Log:
         self._tell_inserted()
         self._check_end()
         return [finding for _block, _position, finding in sorted(self._findings, key=itemgetter(0, 1))]
+
+    def _has_enough(self) -> bool:
+        return len(self._findings) + len(self._missing) + len(self._inserted) >= FINDINGS_MAX
 
     def _next_blocks(self) -> list[_Block]:
         after = self.last.number if self.last else -(2**63)
@@ -240,17 +245,21 @@ class _Log:
 
     def _check_end(self) -> None:
         wanted, last = self.published, self.last.number if self.last else 0
-        if wanted is not None and last < wanted.number:
+        if wanted is not None and last < wanted.number and not self._has_enough():
             self._find("seal_published", wanted.number, derived=wanted.hash.hex(), found=f"the log ends with {last}")
 
     def _line(self, key: bytes) -> bytes | None:
-        kind = _kind(key)
+        if (kind := _kind(key)) is None:
+            return None
         sql = f"SELECT {kind.line} FROM {kind.table} WHERE id = %(id)s"  # noqa: S608 - constants only
         rows = execute(self.session, sql, {"id": UUID(bytes=key[1:])})
         return str(rows[0][0]).encode() if rows else None
 
     def _find(self, check: str, block: int, *, position: int = -1, key: bytes = b"", derived: str, found: str) -> None:
-        what = f"block {block}" if not key else f"{_kind(key).name} of block {block}"
+        what = f"block {block}"
+        if key:
+            kind = _kind(key)
+            what = f"{kind.name if kind else 'row'} of {what}"
         finding = Finding(
             check=check,
             row_id=UUID(bytes=key[1:]) if key else None,
@@ -261,12 +270,12 @@ class _Log:
         self._findings.append((block, position, finding))
 
 
-def _kind(key: bytes) -> Kind:
-    return KIND_OF_LETTER[key[:1].decode()]
+def _kind(key: bytes) -> Kind | None:
+    return KIND_OF_LETTER.get(chr(key[0]))
 
 
 def _keys(joined: bytes) -> list[bytes]:
-    return [joined[start : start + KEY_BYTES] for start in range(0, len(joined), KEY_BYTES)]
+    return [joined[end - KEY_BYTES : end] for end in range(KEY_BYTES, len(joined) + 1, KEY_BYTES)]
 
 
 def _after(number: int, previous_hash: bytes) -> str:

@@ -251,6 +251,30 @@ def test_every_column_of_a_block_that_was_changed_is_found(many_blocks: Database
     assert found(many_blocks) == []
 
 
+def test_forged_names_of_rows_are_findings_and_no_error(many_blocks: Database) -> None:
+    with superuser(many_blocks) as session:
+        session.execute(text("ALTER TABLE ledger.seals DROP CONSTRAINT ck_seals_sizes"))
+        session.execute(text("UPDATE ledger.transfers SET code = 9 WHERE id = :id"), {"id": ident("t3")})
+        session.execute(text("UPDATE ledger.seals SET keys = sha256('x') || keys WHERE number = 2"))
+        session.execute(text("UPDATE ledger.seals SET keys = '', leaves = '' WHERE number = 4"))
+    findings = names(found(many_blocks))
+    assert ("row_changed", ident("t3")) in findings
+    assert {check for check, _row in findings} >= {"row_changed", "row_missing", "row_inserted", "seal_root"}
+
+
+def test_reading_ends_when_somebody_has_enough_to_look_at(
+    many_blocks: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VERIFY, "FINDINGS_MAX", 2)
+    published = verified(many_blocks).head
+    with superuser(many_blocks) as session:
+        session.execute(text("UPDATE ledger.accounts SET code = 9"))
+        session.execute(text("UPDATE ledger.transfers SET code = 9"))
+    findings = found(many_blocks, published=published)
+    assert 2 <= len(findings) < 11
+    assert {check for check, _row in names(findings)} == {"row_changed"}
+
+
 def test_a_block_that_is_gone_is_missed(many_blocks: Database) -> None:
     with superuser(many_blocks) as session:
         session.execute(text("DELETE FROM ledger.seals WHERE number = 3"))
