@@ -17,7 +17,7 @@ from ledger.books import (
     vouchers,
 )
 from ledger.clusters import StrangeClusterError, adopt
-from ledger.entries import AccountEntries, AccountEntry, account_entries
+from ledger.entries import AccountEntries, AccountEntry, account_entries, balances_by_value_date
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus, PeriodStatus
 from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
 from ledger.holds import expire_pending, pending_transfers
@@ -134,6 +134,7 @@ __all__ = [
     "audit",
     "balance_at",
     "balances",
+    "balances_by_value_date",
     "book_entries",
     "close_period",
     "closed_until",

@@ -6,6 +6,7 @@ page reads its own lines and those of two hours more, and a balance is the one b
 booked before the moment and dated after it, and the other way round.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,12 +24,12 @@ FAR = "(value_at - timestamp) NOT BETWEEN interval '-1 hour' AND interval '1 hou
 
 _BOOKED = """
 (SELECT timestamp, {side}_debits_posted_fen - {side}_credits_posted_fen AS balance_fen FROM ledger.transfers
- WHERE {side}_account_id = %(account_id)s AND timestamp < places.at ORDER BY timestamp DESC LIMIT 1)
+ WHERE {side}_account_id = places.account_id AND timestamp < places.at ORDER BY timestamp DESC LIMIT 1)
 """
 # Booked before the place and dated after it, or booked after it and dated before.
 _MISPLACED = f"""
 SELECT CASE WHEN timestamp >= places.at THEN {{sign}} ELSE -({{sign}}) END * amount_fen AS fen FROM ledger.transfers
-WHERE {{side}}_account_id = %(account_id)s AND {{where}} AND {POSTED}
+WHERE {{side}}_account_id = places.account_id AND {{where}} AND {POSTED}
   AND (timestamp >= places.at) = ((value_at, transfers.id) <= (places.at, places.id))
 """  # noqa: S608 - constants only
 _WHERE_MISPLACED = (
@@ -138,6 +139,14 @@ def account_entries(
     return AccountEntries(opening_fen=opening_fen, lines=tuple(lines), closing_fen=closing_fen, cursor=cursor)
 
 
+def balances_by_value_date(session: Session, ids: Iterable[UUID], *, until: datetime) -> dict[UUID, int]:
+    """Give what each account stood at before a moment by value date, in fen, debits minus credits.
+
+    `until` is exclusive, as the end of a period is. By the time of booking it is `balance_at`.
+    """
+    return dict(execute(session, BALANCES, {"ids": list(ids), "until": until}))
+
+
 def _line(row: Any, *, balance_fen: int) -> AccountEntry:
     return AccountEntry(
         transfer_id=row.transfer_id,
@@ -156,7 +165,8 @@ def _line(row: Any, *, balance_fen: int) -> AccountEntry:
     )
 
 
-def _entries_sql() -> str:
+def _balance_sql() -> str:
+    """Give the expression for an account's balance at a place of `places`."""
     signs = {"debit": "1", "credit": "-1"}
     booked = " UNION ALL ".join(_BOOKED.format(side=side) for side in signs)
     misplaced = " UNION ALL ".join(
@@ -164,6 +174,13 @@ def _entries_sql() -> str:
         for side, sign in signs.items()
         for where in _WHERE_MISPLACED
     )
+    return f"""
+    coalesce((SELECT balance_fen FROM ({booked} ORDER BY timestamp DESC LIMIT 1) AS booked), 0)
+        + coalesce((SELECT sum(fen) FROM ({misplaced}) AS misplaced), 0)::bigint AS balance_fen
+"""  # noqa: S608 - constants only
+
+
+def _entries_sql() -> str:
     lines = " UNION ALL ".join(
         (
             _LINES.format(side="debit", other="credit", debit="amount_fen", credit="0::bigint"),
@@ -172,14 +189,12 @@ def _entries_sql() -> str:
     )
     return f"""
 WITH sums AS (
-    SELECT places.name, coalesce(
-        (SELECT balance_fen FROM ({booked} ORDER BY timestamp DESC LIMIT 1) AS booked), 0
-    ) + coalesce((SELECT sum(fen) FROM ({misplaced}) AS misplaced), 0)::bigint AS balance_fen
+    SELECT places.name, {_balance_sql()}
     FROM (VALUES
-        ('opening', %(since)s::timestamptz, '{ID_ZERO}'::uuid),
-        ('before', %(after_at)s, %(after_id)s),
-        ('closing', %(until)s, '{ID_ZERO}')
-    ) AS places (name, at, id)
+        ('opening', %(account_id)s::uuid, %(since)s::timestamptz, '{ID_ZERO}'::uuid),
+        ('before', %(account_id)s, %(after_at)s, %(after_id)s),
+        ('closing', %(account_id)s, %(until)s, '{ID_ZERO}')
+    ) AS places (name, account_id, at, id)
 )
 SELECT (SELECT balance_fen FROM sums WHERE name = 'opening') AS opening_fen,
        (SELECT balance_fen FROM sums WHERE name = 'before') AS before_fen,
@@ -193,3 +208,9 @@ ORDER BY page.value_at, page.id
 
 
 ENTRIES = _entries_sql()
+BALANCES = f"""
+SELECT places.account_id, {_balance_sql()}
+FROM (
+    SELECT account_id, %(until)s::timestamptz AS at, '{ID_ZERO}'::uuid AS id FROM unnest(%(ids)b::uuid[]) AS account_id
+) AS places
+"""  # noqa: S608 - constants only

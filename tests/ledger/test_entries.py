@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from app.db import Database
-from ledger import AccountEntries, AccountEntry, BookPlace, account_entries, trial_balance
-from ledger.entries import ENTRIES
+from ledger import AccountEntries, AccountEntry, BookPlace, account_entries, balances_by_value_date, trial_balance
+from ledger.entries import BALANCES, ENTRIES
 from ledger.posting import execute
 from ledger.values import ID_ZERO
 from tests.ledger.bookkeeping import DAY, HOUR, TICK, Desk, on
@@ -130,30 +130,37 @@ INSERT INTO ledger.transfers SELECT (copy).* FROM (
 """
 
 
-def test_a_page_reads_its_own_lines_and_not_the_whole_account(desk: Desk) -> None:
+@pytest.fixture
+def busy_desk(desk: Desk) -> Desk:
     desk.pay("first", "bank > card 1.00")
     desk.redate("first", timestamp=JANUARY)
     with desk.database.transaction() as session:
         without_triggers(session)
         session.execute(text(BUSY), {"first": desk.ident("first")})
         session.execute(text("ANALYZE ledger.transfers"))
+    return desk
+
+
+def test_a_page_reads_its_own_lines_and_not_the_whole_account(busy_desk: Desk) -> None:
     since, until = on("02-10"), on("03-10")
-    many = entries(desk, since=since, until=until)
+    many = entries(busy_desk, since=since, until=until)
     assert len(many.lines) == 1_000
     for after in (BookPlace(since, ID_ZERO), many.cursor):
         assert after is not None
-        assert 100 <= rows_read(desk, since=since, until=until, after=after, limit=101) < 1_500
+        place = {"after_at": after.value_at, "after_id": after.id}
+        asked = {"account_id": busy_desk.ident("card"), "since": since, "until": until, "limit": 101, **place}
+        assert 100 <= rows_read(busy_desk, ENTRIES, asked) < 1_500
 
 
-def rows_read(desk: Desk, *, since: datetime, until: datetime, after: BookPlace, limit: int) -> int:
-    """Run the statement of a page and count the transfers it looked at."""
-    asked = {"account_id": desk.ident("card"), "since": since, "until": until, "limit": limit}
+def test_a_balance_by_value_date_reads_what_is_misdated_around_it_and_not_the_whole_account(busy_desk: Desk) -> None:
+    asked = {"ids": [busy_desk.ident("card"), busy_desk.ident("bank")], "until": on("02-10")}
+    assert 2 <= rows_read(busy_desk, BALANCES, asked) < 500
+
+
+def rows_read(desk: Desk, sql: str, asked: dict[str, object]) -> int:
+    """Run a statement and count the transfers it looked at."""
     with desk.database.reader() as session:
-        (explained,) = execute(
-            session,
-            f"EXPLAIN (ANALYZE, FORMAT JSON) {ENTRIES}",
-            {**asked, "after_at": after.value_at, "after_id": after.id},
-        )
+        (explained,) = execute(session, f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", asked)
     return looked_at(explained[0][0]["Plan"])
 
 
@@ -219,11 +226,15 @@ def test_entries_are_what_sorting_by_value_date_gives_however_late_anything_was_
     expected = [(at, id_, fen) for at, id_, fen in posted if since <= at < until]
     sums = itertools.accumulate((fen for _, _, fen in expected), initial=opening_fen)
     lines = [line for part in found for line in part.lines]
+    assert len(found) == max(1, -(-len(expected) // limit))
     assert [(line.value_at, line.transfer_id, signed(line)) for line in lines] == expected
     assert [opening_fen, *(line.balance_fen for line in lines)] == list(sums)
     assert {part.opening_fen for part in found} == {opening_fen}
     assert {part.closing_fen for part in found} == {opening_fen + sum(fen for _, _, fen in expected)}
     with database.reader() as session:
+        for moment, fen in ((since, found[0].opening_fen), (until, found[0].closing_fen)):
+            both = balances_by_value_date(session, [desk.ident("card"), desk.ident("other")], until=moment)
+            assert both == {desk.ident("card"): fen, desk.ident("other"): -fen}
         trial = {line.account_id: line for line in trial_balance(session, since=since, until=until)}
     if desk.ident("card") in trial:
         line = trial[desk.ident("card")]

@@ -7,9 +7,10 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+import ledger
 from app.books import Book, BookRole
 from app.cards.models import CardAccount
 from app.cards.service import AccountView, account_view
@@ -130,21 +131,11 @@ def _moves_money() -> ColumnElement[bool]:
 
 
 def _money(session: Session, account_id: int, *, until: datetime) -> Money:
-    """Add up everything before a moment, by value date: a line booked late belongs where it happened."""
-    sums = []
-    for book in _books(account_id):
-        signed = case((Transfer.credit_account_id == book, Transfer.amount_fen), else_=-Transfer.amount_fen)
-        sums.append(
-            session.scalar(
-                select(func.coalesce(func.sum(signed), 0)).where(
-                    or_(Transfer.debit_account_id == book, Transfer.credit_account_id == book),
-                    _moves_money(),
-                    Transfer.value_at < until,
-                )
-            )
-        )
-    principal_fen, subsidy_fen, debt_fen = (int(each or 0) for each in sums)
-    return Money(principal_fen, subsidy_fen, -debt_fen)
+    """Give what there was before a moment, by value date: a line booked late belongs where it happened."""
+    books = _books(account_id)
+    debits_fen = ledger.balances_by_value_date(session, books, until=until)
+    principal_fen, subsidy_fen, debt_fen = (debits_fen[book] for book in books)
+    return Money(-principal_fen, -subsidy_fen, debt_fen)
 
 
 def _rows(session: Session, account_id: int, *, since: datetime, until: datetime, transfers_max: int) -> list[_Row]:
