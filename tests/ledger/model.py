@@ -9,6 +9,7 @@ house does differently is said where it is.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,7 @@ TRANSIENT = frozenset(
 
 @dataclass
 class Made:
-    """A transfer that stands in the books; `second` is the model's clock, `at` what the ledger said of it."""
+    """A transfer that stands in the books; `made_at` is the model's clock, `at` what the ledger said of it."""
 
     id: UUID
     debit_account_id: UUID
@@ -62,7 +63,7 @@ class Made:
     user_data_128: UUID | None
     user_data_64: int
     user_data_32: int
-    second: int
+    made_at: timedelta
     journal_id: UUID | None = None
     value_at: datetime | None = None
     at: datetime = NOT_YET
@@ -83,7 +84,7 @@ class Books:
     accounts: list[NewAccount] = field(default_factory=list)
     transfers: list[Made] = field(default_factory=list)
     burnt: set[UUID] = field(default_factory=set)
-    second: int = 0
+    now: timedelta = timedelta(0)
 
     # --- what stands in the lists
 
@@ -101,7 +102,7 @@ class Books:
         end = (self.ends() if ends is None else ends).get(hold.id)
         if end is not None:
             return PendingState.POSTED if end.flags & POST else PendingState.VOIDED
-        is_over = hold.timeout_s > 0 and self.second >= hold.second + hold.timeout_s
+        is_over = hold.timeout_s > 0 and self.now >= hold.made_at + timedelta(seconds=hold.timeout_s)
         return PendingState.EXPIRED if is_over else PendingState.OPEN
 
     def sums(self, id_: UUID) -> Balances:
@@ -260,14 +261,21 @@ class TransferQuestion:
             return self.hold.amount_fen
         bounds = [AMOUNT_MAX_FEN if self.new.amount_fen is None else self.new.amount_fen]
         if self.has(BALANCING_DEBIT):
-            bounds.append(max(0, self.sums("debit").available_credit_fen))
+            bounds.append(max(0, self.debit_sums.available_credit_fen))
         if self.has(BALANCING_CREDIT):
-            bounds.append(max(0, self.sums("credit").available_debit_fen))
+            bounds.append(max(0, self.credit_sums.available_debit_fen))
         return min(bounds)
 
     def sums(self, side: str) -> Balances:
-        account = self.debit if side == "debit" else self.credit
-        return self.books.sums(account.id) if account else Balances(0, 0, 0, 0)
+        return self.debit_sums if side == "debit" else self.credit_sums
+
+    @cached_property
+    def debit_sums(self) -> Balances:
+        return self.books.sums(self.debit.id) if self.debit else Balances(0, 0, 0, 0)
+
+    @cached_property
+    def credit_sums(self) -> Balances:
+        return self.books.sums(self.credit.id) if self.credit else Balances(0, 0, 0, 0)
 
     def overflows(self, side: str, *names: str) -> bool:
         """Say whether the amount on top of these sums of the account on that side leaves a column."""
@@ -299,7 +307,7 @@ class TransferQuestion:
             user_data_128=self.says("user_data_128"),
             user_data_64=self.says("user_data_64"),
             user_data_32=self.says("user_data_32"),
-            second=self.books.second,
+            made_at=self.books.now,
         )
 
 
@@ -349,11 +357,11 @@ SINGLE_RULES: Rules = (
     # Here would be OVERFLOWS_TIMEOUT, which no timeout that a column holds can be given for thousands of years.
     (
         T.EXCEEDS_CREDITS,
-        lambda q: q.exceeds(q.debit, AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS, q.sums("debit").available_credit_fen),
+        lambda q: q.exceeds(q.debit, AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS, q.debit_sums.available_credit_fen),
     ),
     (
         T.EXCEEDS_DEBITS,
-        lambda q: q.exceeds(q.credit, AccountFlag.CREDITS_MUST_NOT_EXCEED_DEBITS, q.sums("credit").available_debit_fen),
+        lambda q: q.exceeds(q.credit, AccountFlag.CREDITS_MUST_NOT_EXCEED_DEBITS, q.credit_sums.available_debit_fen),
     ),
 )
 ENDING_RULES: Rules = (
