@@ -13,4 +13,4 @@ def test_the_examples_of_the_guide_run(database: Database) -> None:
         )
         runner = doctest.DocTestRunner()
         runner.run(parsed)
-        assert (runner.summarize(verbose=False).failed, len(parsed.examples)) == (0, 31)
+        assert (runner.summarize(verbose=False).failed, len(parsed.examples)) == (0, 32)
