@@ -9,7 +9,8 @@ depends_on = None
 
 # What happened, written once. Every row says which transaction wrote it: sequence numbers are not given in the order of
 # the commits, but what lies below the oldest transaction still running is complete (seals read such ranges only). The
-# number only grows with the table, so a BRIN index finds a range at next to no cost for the writers.
+# number only grows with the table, so a BRIN index finds a range at next to no cost for the writers; it is summarised as
+# it grows, or whoever wants the newest rows would read everything since the last vacuum.
 WRITTEN_IN = "xid bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint"
 
 ACCOUNTS = f"""
@@ -25,7 +26,7 @@ CREATE TABLE ledger.accounts (
     {WRITTEN_IN}
 );
 CREATE INDEX ix_accounts_created_at_id ON ledger.accounts (created_at, id);
-CREATE INDEX ix_accounts_xid ON ledger.accounts USING brin (xid)
+CREATE INDEX ix_accounts_xid ON ledger.accounts USING brin (xid) WITH (autosummarize = on)
 """
 
 # Sums and `closed` change with every transfer, so pages keep room for the new row beside the old one (fillfactor), and
@@ -68,7 +69,7 @@ CREATE TABLE ledger.journals (
     {WRITTEN_IN}
 );
 CREATE INDEX ix_journals_value_at_id ON ledger.journals (value_at, id);
-CREATE INDEX ix_journals_xid ON ledger.journals USING brin (xid);
+CREATE INDEX ix_journals_xid ON ledger.journals USING brin (xid) WITH (autosummarize = on);
 CREATE TABLE ledger.refused_journals (
     idempotency_key text NOT NULL CONSTRAINT pk_refused_journals PRIMARY KEY,
     journal_id uuid NOT NULL,
