@@ -84,6 +84,7 @@ def test_a_hold_that_was_posted_with_nothing_leaves_no_line(desk: Desk) -> None:
     desk.hold("h", "card > income 9.00", at=on("01-05"))
     desk.capture("h", 0, at=on("01-06"))
     assert trial(desk, JANUARY, FEBRUARY) == {}
+    assert_nothing_is_shown(desk)
 
 
 def test_a_hold_that_ran_out_moved_nothing_also_when_its_end_is_written_down(desk: Desk) -> None:
@@ -91,7 +92,12 @@ def test_a_hold_that_ran_out_moved_nothing_also_when_its_end_is_written_down(des
     pass_time(desk.database, 61)
     assert desk.database.run(expire_pending) == 1
     assert trial(desk, JANUARY, ALWAYS) == {}
+    assert_nothing_is_shown(desk)
+
+
+def assert_nothing_is_shown(desk: Desk) -> None:
     assert entries(desk, until=ALWAYS) == []
+    assert page(desk, until=ALWAYS).vouchers == ()
     with desk.database.reader() as session:
         assert account_entries(session, desk.ident("card"), since=JANUARY, until=ALWAYS).lines == ()
 
@@ -265,6 +271,7 @@ def test_voucher_pages_of_any_size_in_either_direction_give_every_voucher_once(
             desk.journal(f"{key}", "bank > card 1.00", at=on("01-10") + (key // 3) * DAY)
     found = list(walk(desk, limit=limit, newest_first=newest_first))
     assert [len(part) for part in found[:-1]] == [limit] * (len(found) - 1)
+    assert found[-1]
     everything = [item.id for part in found for item in part]
     assert len(everything) == 7
     places = [(item.value_at, item.id) for part in found for item in part]
@@ -297,6 +304,7 @@ def entries(desk: Desk, until: datetime = APRIL, zone: ZoneInfo = SHANGHAI) -> l
 
 def stands(desk: Desk, until: datetime) -> list[tuple[date, dict[str, int]]]:
     def named(found: DayBalances) -> dict[str, int]:
+        assert len({id_ for id_, _ in found.accounts}) == len(found.accounts)
         return {desk.names[id_]: fen for id_, fen in found.accounts}
 
     with desk.database.reader() as session:
