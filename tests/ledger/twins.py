@@ -123,7 +123,7 @@ class Twins:
     def wait(self, seconds: int) -> None:
         pass_time(self.database, seconds)
         self.passed += timedelta(seconds=seconds)
-        self.books.second += seconds
+        self.books.now = self.passed
         if self.vouchers.closed_until is not None:
             self.vouchers.closed_until -= timedelta(seconds=seconds)
 
