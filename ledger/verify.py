@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from ledger import merkle
-from ledger.audit import OTHER_CHECKS, STEP_CHECKS, Finding, audit
+from ledger.audit import Finding, audit
 from ledger.lines import KIND_OF_LETTER, Kind
 from ledger.posting import execute
 from ledger.seals import (
@@ -89,23 +89,22 @@ def verify(
     """
     with open_reader() as session, ThreadPoolExecutor(max_workers=1) as beside:
         ((snapshot,),) = execute(session, "SELECT pg_export_snapshot()", {})
-        steps = beside.submit(_audit_steps, open_reader, snapshot)
+        audited = beside.submit(_audit, open_reader, snapshot)
         log = _Log(session, check_signature, published)
         sealed = log.read()
-        others = audit(session, checks=OTHER_CHECKS)
         return Verification(
             blocks=log.last.number if log.last else 0,
             sealed_rows=log.rows,
             unsealed_rows=unsealed(session).rows,
             head=Published(log.last.number, log.last.hash) if log.last else None,
-            findings=(*sealed, *steps.result(), *others),
+            findings=(*sealed, *audited.result()),
         )
 
 
-def _audit_steps(open_reader: OpenReader, snapshot: str) -> list[Finding]:
+def _audit(open_reader: OpenReader, snapshot: str) -> list[Finding]:
     with open_reader() as session:
         execute(session, f"SET TRANSACTION SNAPSHOT '{snapshot}'", {}, reads=False)
-        return audit(session, checks=STEP_CHECKS)
+        return audit(session)
 
 
 class _Block(NamedTuple):
