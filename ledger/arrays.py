@@ -68,9 +68,14 @@ def array(type_: str, values: Sequence[Any]) -> Array:
     count = len(values)
     if count == 0:
         return Array(struct.pack("!3i", 0, 0, found.oid), found.array_oid)
-    nulls = values.count(None) if type_ in _NULLABLE else 0
-    elements = _NULL * count if nulls == count else found.elements(values)
-    return Array(struct.pack("!5i", 1, int(nulls > 0), found.oid, count, 1) + elements, found.array_oid)
+    has_null = type_ in _NULLABLE and _has_null(values)
+    elements = _NULL * count if has_null and values.count(None) == count else found.elements(values)
+    return Array(struct.pack("!5i", 1, int(has_null), found.oid, count, 1) + elements, found.array_oid)
+
+
+def _has_null(values: Sequence[Any]) -> bool:
+    # The columns of a batch are null in every row, or in none; `in` compares each value, and a UUID compares slowly.
+    return values[0] is None or any(value is None for value in values)
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +98,7 @@ _bigints = _numbers("q")
 
 
 def _moments(values: Sequence[datetime | None]) -> bytes:
-    if None in values:
+    if _has_null(values):
         return b"".join(
             _NULL if value is None else struct.pack("!iq", 8, (value - _EPOCH) // _MICROSECOND) for value in values
         )
@@ -101,7 +106,7 @@ def _moments(values: Sequence[datetime | None]) -> bytes:
 
 
 def _uuids(values: Sequence[UUID | None]) -> bytes:
-    if None not in values:
+    if not _has_null(values):
         return _SIXTEEN + _SIXTEEN.join([value.int.to_bytes(16) for value in values if value is not None])
     return b"".join([_NULL if value is None else _SIXTEEN + value.int.to_bytes(16) for value in values])
 

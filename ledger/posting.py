@@ -78,10 +78,12 @@ LEFT JOIN ledger.pending_transfers AS holds ON holds.id = transfers.id
 
 
 class Part(NamedTuple):
-    """One table's share of the write: a statement and its parameters, whose names no other part uses."""
+    """One table's share of the write: a statement and its parameters, under names that no other part uses."""
 
+    name: str
     sql: str
     parameters: Mapping[str, object]
+    returning: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Columns:
         keys = [f"{self.table}_{name}" for name in names]
         arrays = ", ".join(f"%({key})b::{type_}[]" for key, (_, type_) in zip(keys, self.columns, strict=True))
         return Part(
+            self.table,
             f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT made.* FROM unnest({arrays})"  # noqa: S608 - names only
             f" AS made ({', '.join(names)}) WHERE {self.condition}",
             {
@@ -107,10 +110,11 @@ class Columns:
         )
 
 
-# Both accounts must stand in the transfer's ledger: this is the books' foreign key, asked once for the whole batch.
+# Both accounts must be among those whose sums are written, in the transfer's ledger: this is the books' foreign key,
+# asked once for the whole batch.
 BOTH_ACCOUNTS_STAND = """
-    EXISTS (SELECT FROM ledger.balances WHERE id = made.debit_account_id AND ledger = made.ledger)
-    AND EXISTS (SELECT FROM ledger.balances WHERE id = made.credit_account_id AND ledger = made.ledger)
+    EXISTS (SELECT FROM sums WHERE id = made.debit_account_id AND ledger = made.ledger)
+    AND EXISTS (SELECT FROM sums WHERE id = made.credit_account_id AND ledger = made.ledger)
 """
 TRANSFERS = Columns(
     "transfers",
@@ -290,10 +294,11 @@ def write(session: Runner, machine: Machine, *parts: Part) -> None:
     every = [*_parts(machine), *parts]
     if not every:
         return
-    steps = ",\n".join(f"step_{number} AS ({part.sql} RETURNING 1)" for number, part in enumerate(every))
+    steps = ",\n".join(f"{part.name} AS ({part.sql} RETURNING {part.returning})" for part in every)
     parameters = {key: value for part in every for key, value in part.parameters.items()}
-    ((written,),) = execute(session, f"WITH {steps} SELECT count(*) FROM step_0", parameters)  # noqa: S608 - parts of constants
-    if machine.created and written != len(machine.created):
+    count = "(SELECT count(*) FROM transfers)" if machine.created else "0"
+    ((written,),) = execute(session, f"WITH {steps} SELECT {count}", parameters)
+    if written != len(machine.created):
         raise RuntimeError("a transfer names an account that is not there, or not in its ledger")
 
 
@@ -352,6 +357,7 @@ def _judged(events: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]
 
 def _parts(machine: Machine) -> Iterable[Part]:
     if machine.created:
+        yield _sums(machine.changed_accounts())
         yield TRANSFERS.rows(machine.created)
     opened = [machine.holds[transfer.id] for transfer in machine.created if transfer.flags & PENDING]
     if opened:
@@ -360,6 +366,7 @@ def _parts(machine: Machine) -> Iterable[Part]:
     ended = [hold for id_, hold in machine.ended.items() if id_ not in new_ids]
     if ended:
         yield Part(
+            "ended",
             ENDED,
             {
                 "ended_ids": array("uuid", [hold.transfer.id for hold in ended]),
@@ -368,10 +375,9 @@ def _parts(machine: Machine) -> Iterable[Part]:
                 "ended_bys": array("uuid", [hold.ended_by for hold in ended]),
             },
         )
-    if changed := machine.changed_accounts():
-        yield _sums(changed)
     if machine.burnt:
         yield Part(
+            "failed",
             FAILED,
             {
                 "failed_at": machine.now,
@@ -401,6 +407,7 @@ def _sums(accounts: Sequence[AccountState]) -> Part:
     )
     ids, closed, debits_pending, debits_posted, credits_pending, credits_posted, last_at = columns
     return Part(
+        "sums",
         SUMS,
         {
             "account_ids": array("uuid", ids),
@@ -411,4 +418,5 @@ def _sums(accounts: Sequence[AccountState]) -> Part:
             "credits_posted": array("bigint", credits_posted),
             "last_at": array("timestamptz", last_at),
         },
+        returning="balances.id, balances.ledger",
     )
