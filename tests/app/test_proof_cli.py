@@ -178,7 +178,7 @@ def test_what_needs_the_owner_is_refused_to_the_login_that_serves(server_url: st
     owner, web = (address.replace("postgres@", f"{name}_{login}@") for login in ("owner", "web"))
     upgrade(owner)
     with psycopg.connect(owner) as connection:
-        connection.execute(f"GRANT testcard_service TO {name}_web")  # type: ignore[arg-type] # a name from above
+        connection.execute(f"GRANT testcard_service TO {name}_web")
     shop = Shop(web)
     shop.pay()
     assert shop.command("seal").exit_code == 0
