@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID
@@ -108,9 +107,21 @@ def _audit(open_reader: OpenReader, snapshot: str) -> list[Finding]:
 
 
 class _Block(NamedTuple):
+    """A block with the names and the hashes of its rows, one behind the other."""
+
     seal: Seal
-    keys: list[bytes]
-    leaves: list[bytes]
+    joined_keys: bytes
+    joined_leaves: bytes
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The rows' keys, one by one."""
+        return _keys(self.joined_keys)
+
+    @property
+    def leaves(self) -> list[bytes]:
+        """The rows' hashes, one by one."""
+        return merkle.split(self.joined_leaves)
 
 
 class _Touched(NamedTuple):
@@ -145,7 +156,7 @@ class _Log:
             self._check_rows(blocks)
             for block in blocks:
                 self._check_block(block)
-                self.rows += len(block.leaves)
+                self.rows += block.seal.rows_count
                 self.last = block.seal
         self._tell_moved()
         self._tell_inserted()
@@ -158,7 +169,7 @@ class _Log:
     def _next_blocks(self) -> list[_Block]:
         after = self.last.number if self.last else -(2**63)
         rows = execute(self.session, BLOCKS, {"number": after, "limit": BLOCKS_AT_ONCE})
-        return [_Block(Seal._make(row[:-2]), _keys(row[-2]), merkle.split(row[-1])) for row in rows]
+        return [_Block(Seal._make(row[:-2]), *row[-2:]) for row in rows]
 
     def _check_block(self, block: _Block) -> None:
         seal, number = block.seal, block.seal.number
@@ -178,11 +189,12 @@ class _Log:
     def _check_rows(self, blocks: Sequence[_Block]) -> None:
         after = self.last.last if self.last else BEGINNING
         lines, joined = lines_between(self.session, after=after, until=blocks[-1].seal.last)
-        leaves, keys = [merkle.leaf(line) for line in lines], _keys(joined)
-        if leaves == [leaf for block in blocks for leaf in block.leaves]:
-            if keys != [key for block in blocks for key in block.keys]:
-                self._tell_names(blocks, keys)
+        leaves = [merkle.leaf(line) for line in lines]
+        if b"".join(leaves) == b"".join(block.joined_leaves for block in blocks):
+            if joined != b"".join(block.joined_keys for block in blocks):
+                self._tell_names(blocks, joined)
             return
+        keys = _keys(joined)
         stands = dict(zip(keys, zip(lines, leaves, strict=True), strict=True))
         for block in blocks:
             self._compare(block, stands, lines)
@@ -236,11 +248,13 @@ class _Log:
         for key, (block, line) in self._inserted.items():
             self._find("row_inserted", block, position=BEHIND_THE_ROWS, key=key, derived="nowhere", found=line.decode())
 
-    def _tell_names(self, blocks: Sequence[_Block], keys: Sequence[bytes]) -> None:
-        found = iter(keys)
+    def _tell_names(self, blocks: Sequence[_Block], keys: bytes) -> None:
+        start = 0
         for block in blocks:
-            if block.keys != list(islice(found, len(block.keys))):
+            end = start + KEY_BYTES * len(block.leaves)
+            if block.joined_keys != keys[start:end]:
                 self._find("seal_root", block.seal.number, derived="the names of its rows", found="other names")
+            start = end
 
     def _check_end(self) -> None:
         wanted, last = self.published, self.last.number if self.last else 0
