@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from app.db import Database
-from ledger import AccountEntries, AccountEntry, BookPlace, account_entries, balances_by_value_date, trial_balance
+from ledger import (
+    AccountEntries,
+    AccountEntry,
+    BookPlace,
+    TransferFlag,
+    account_entries,
+    balances_by_value_date,
+    trial_balance,
+)
 from ledger.entries import BALANCES, ENTRIES
 from ledger.posting import execute
 from ledger.values import ID_ZERO
@@ -198,7 +207,10 @@ EVENTS = st.lists(
 number = itertools.count()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+Posted = list[tuple[datetime, UUID, int]]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=EVENTS,
     edges=st.tuples(st.integers(0, 13), st.integers(0, 13)),
@@ -214,13 +226,21 @@ def test_entries_are_what_sorting_by_value_date_gives_however_late_anything_was_
 ) -> None:
     desk = Desk(database, title=f"{next(number)} ")
     desk.open("card", "other")
-    dates = book(desk, events)
-    since, until = sorted(dates[edge % len(dates)] + nudge for edge, nudge in zip(edges, nudges, strict=True))
+    booked, dates = book(desk, events)
     posted = sorted(
         (at, desk.ident(f"{name}"), event.yuan * (100 if event.is_debit else -100))
         for name, (event, at) in enumerate(zip(events, dates, strict=True))
         if not event.is_held
     )
+    since, until = sorted(dates[edge % len(dates)] + nudge for edge, nudge in zip(edges, nudges, strict=True))
+    check_entries(desk, posted, since=since, until=until, limit=limit)
+    check_entries(desk, posted, since=min(dates), until=max(dates) + TICK, limit=1)
+    for moment in {since, until, *booked, *dates}:
+        check_balances(desk, posted, moment)
+    check_against_the_trial_balance(desk, since, until)
+
+
+def check_entries(desk: Desk, posted: Posted, *, since: datetime, until: datetime, limit: int) -> None:
     found = list(pages(desk, limit=limit, since=since, until=until))
     opening_fen = sum(fen for at, _, fen in posted if at < since)
     expected = [(at, id_, fen) for at, id_, fen in posted if since <= at < until]
@@ -231,28 +251,44 @@ def test_entries_are_what_sorting_by_value_date_gives_however_late_anything_was_
     assert [opening_fen, *(line.balance_fen for line in lines)] == list(sums)
     assert {part.opening_fen for part in found} == {opening_fen}
     assert {part.closing_fen for part in found} == {opening_fen + sum(fen for _, _, fen in expected)}
-    with database.reader() as session:
-        for moment, fen in ((since, found[0].opening_fen), (until, found[0].closing_fen)):
-            both = balances_by_value_date(session, [desk.ident("card"), desk.ident("other")], until=moment)
-            assert both == {desk.ident("card"): fen, desk.ident("other"): -fen}
+
+
+def check_balances(desk: Desk, posted: Posted, moment: datetime) -> None:
+    fen = sum(fen for at, _, fen in posted if at < moment)
+    with desk.database.reader() as session:
+        both = balances_by_value_date(session, [desk.ident("card"), desk.ident("other")], until=moment)
+    assert both == {desk.ident("card"): fen, desk.ident("other"): -fen}
+
+
+def check_against_the_trial_balance(desk: Desk, since: datetime, until: datetime) -> None:
+    with desk.database.reader() as session:
         trial = {line.account_id: line for line in trial_balance(session, since=since, until=until)}
-    if desk.ident("card") in trial:
-        line = trial[desk.ident("card")]
-        assert (line.opening_fen, line.closing_fen) == (found[0].opening_fen, found[0].closing_fen)
+    found = entries(desk, since=since, until=until)
+    line = trial.get(desk.ident("card"))
+    opening_fen, closing_fen = (line.opening_fen, line.closing_fen) if line is not None else (0, 0)
+    assert (found.opening_fen, found.closing_fen) == (opening_fen, closing_fen)
 
 
 def signed(line: AccountEntry) -> int:
     return line.debit_fen - line.credit_fen
 
 
-def book(desk: Desk, events: list[Event]) -> list[datetime]:
-    """Book the events in their order and give their value dates."""
-    dates, booked_at = [], JANUARY
-    for name, event in enumerate(events):
-        line = f"{'card > other' if event.is_debit else 'other > card'} {event.yuan}.00"
-        (desk.hold if event.is_held else desk.pay)(f"{name}", line)
-    for name, event in enumerate(events):
-        booked_at += event.gap
-        dates.append(booked_at - event.lag)
-        desk.redate(f"{name}", timestamp=booked_at, value_at=dates[-1])
-    return dates
+def book(desk: Desk, events: list[Event]) -> tuple[list[datetime], list[datetime]]:
+    """Book the events in their order and give when each was booked and its value date."""
+    sides = {True: "card > other", False: "other > card"}
+    desk.send(
+        *(
+            desk.transfer(
+                f"{name}",
+                f"{sides[event.is_debit]} {event.yuan}.00",
+                flags=TransferFlag.PENDING if event.is_held else TransferFlag.NONE,
+            )
+            for name, event in enumerate(events)
+        )
+    )
+    waited = itertools.accumulate(event.gap for event in events)
+    booked = [JANUARY + gap for gap in waited]
+    dates = [at - event.lag for at, event in zip(booked, events, strict=True)]
+    for name, (at, value_at) in enumerate(zip(booked, dates, strict=True)):
+        desk.redate(f"{name}", timestamp=at, value_at=value_at)
+    return booked, dates
