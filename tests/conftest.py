@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,18 @@ from app.db import Database
 from app.embedded import EmbeddedPostgres
 from migrations import upgrade
 
-# The ledger's helpers compare for the tests, so that they must say as much as a test what differs.
-pytest.register_assert_rewrite("tests.ledger")
+# The ledger's helpers compare for the tests, so that they must say as much as a test what differs. A run that plants
+# bugs starts pytest again and again in one process, which has them already.
+if "tests.ledger" not in sys.modules:
+    pytest.register_assert_rewrite("tests.ledger")
 
 # A busy machine is slow, and that is no fault of the code under test.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
 
 TEMPLATE = "testcard_template"
+# Whoever has a server with a template already, and runs pytest often, gives its address, with {name} for the database.
+SERVER_URL = "TESTCARD_TEST_SERVER_URL"
 MEMORY, MEMORY_BYTES_MIN = "/dev/shm", 2 * 1024**3  # noqa: S108 - pytest's own folder is made in it, with mkdtemp
 DATA = Path(__file__).parent / "data"
 
@@ -35,7 +40,7 @@ _counter = itertools.count()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server once, in the process that directs the workers; the workers get its address."""
-    if hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput") or SERVER_URL in os.environ:
         return
     config.stash[_folder] = Path(tempfile.mkdtemp(prefix="testcard-", dir=_quick_folder()))
     # No test looks for data after a crash of this server, so it need not wait for the disk.
@@ -46,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     server.ensure_database(TEMPLATE)
     upgrade(server.url(TEMPLATE))
     config.stash[_server] = server
-    os.environ["TESTCARD_TEST_SERVER_URL"] = server.url("{name}").replace("%7Bname%7D", "{name}")
+    os.environ[SERVER_URL] = server.url("{name}").replace("%7Bname%7D", "{name}")
 
 
 def _quick_folder() -> str | None:
@@ -75,7 +80,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def server_url() -> str:
     """The address of the test server, with {name} for the database."""
-    return os.environ["TESTCARD_TEST_SERVER_URL"]
+    return os.environ[SERVER_URL]
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,8 @@ def machine(*more: AccountState, now: datetime = NOW) -> Machine:
         account("b"),
         account("limited", flags=2, credits_posted_fen=100),
         account("asset", flags=4, debits_posted_fen=100),
+        account("spent", flags=2, debits_posted_fen=40, credits_posted_fen=100),
+        account("repaid", flags=4, debits_posted_fen=100, credits_posted_fen=40),
         account("closed", closed=True),
         account("dollar", ledger=840),
         account("full", debits_posted_fen=AMOUNT_MAX_FEN - 5, credits_posted_fen=AMOUNT_MAX_FEN - 5),
@@ -167,6 +169,9 @@ CASES = (
     Case(Status.OVERFLOWS_CREDITS, transfer(credit_account_id="both")),
     Case(Status.EXCEEDS_CREDITS, transfer(debit_account_id="limited", credit_account_id="asset", amount_fen=101)),
     Case(Status.EXCEEDS_DEBITS, transfer(credit_account_id="asset", amount_fen=101)),
+    Case(Status.EXCEEDS_CREDITS, transfer(debit_account_id="spent", amount_fen=61)),
+    Case(Status.EXCEEDS_DEBITS, transfer(credit_account_id="repaid", amount_fen=61)),
+    Case(Status.CREATED, transfer(debit_account_id="spent", credit_account_id="repaid", amount_fen=60)),
     Case(Status.CREATED, transfer(debit_account_id="limited", amount_fen=100)),
     Case(Status.CREATED, transfer(credit_account_id="asset", amount_fen=100, flags=PENDING)),
     # A plain transfer is not asked about pending sums by themselves, and a sum may fill its column to the brim.
@@ -285,10 +290,11 @@ def test_times_of_an_account_only_ever_grow() -> None:
     assert [result.timestamp for result in results] == [ahead + tick, ahead + 2 * tick, ahead + 3 * tick]
 
 
-def test_a_timeout_past_the_end_of_the_calendar_is_refused() -> None:
+@pytest.mark.parametrize(("timeout_s", "expected"), [(86_400, Status.CREATED), (86_401, Status.OVERFLOWS_TIMEOUT)])
+def test_a_timeout_past_the_end_of_the_calendar_is_refused(timeout_s: int, expected: Status) -> None:
     state = machine(now=datetime(9998, 12, 31, tzinfo=UTC))
-    (result,) = state.run([transfer(flags=PENDING, timeout_s=2 * 86_400)])
-    assert result.status is Status.OVERFLOWS_TIMEOUT
+    (result,) = state.run([transfer(flags=PENDING, timeout_s=timeout_s)])
+    assert result.status is expected
 
 
 @pytest.mark.parametrize(
