@@ -220,7 +220,8 @@ def _every_answer_is_true(aftermath: Aftermath) -> None:
     for call in aftermath.calls:
         for result in call.results:
             told[result.id].append(result)
-            if result.ok:
+            # A chain that names one id twice undoes itself; the second is told that it exists, as in TigerBeetle.
+            if result.ok and [wish.id for wish in call.wishes].count(result.id) == 1:
                 row = rows[result.id]
                 assert (result.timestamp, result.amount_fen) == (row.timestamp, row.amount_fen)
             if result.status is T.CREATED:
