@@ -172,7 +172,8 @@ class Worker:
         return len(rows)
 
     def _insert_packed(self, rows: Sequence[ledger.Transfer]) -> int:
-        sql, parameters = BARE.rows(rows)
+        part = BARE.rows(rows)
+        sql, parameters = part.sql, part.parameters
         with self._connection.transaction():
             execute(self._connection, sql, parameters, reads=False)
         return len(rows)
