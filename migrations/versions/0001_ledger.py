@@ -182,11 +182,14 @@ CREATE INDEX ix_pending_transfers_expires_at
 # The one case that makes up nearly all of a day, in one statement: a transfer or a hold that needs no rule but the
 # limits. Whatever else it meets, it raises and has done nothing, and the machine in `ledger.transfers` says what it is.
 # It must never take what the machine would refuse; tests/ledger/test_post_plain.py sets the two against each other.
+# Both accounts are found through the index, so that they are locked in the order of their ids, as the machine does it:
+# a small table would be read from end to end, and locked in the order in which its rows happen to lie.
 POST_PLAIN = """
 CREATE FUNCTION ledger.post_plain(
     new_id uuid, debit uuid, credit uuid, amount bigint, new_ledger integer, new_code integer, new_flags smallint,
     timeout integer, data_128 uuid, data_64 bigint, data_32 integer
-) RETURNS timestamptz LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS timestamptz LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     number xid8 := pg_current_xact_id();  -- before the clock: whoever closes a period waits for those who have one
     at timestamptz := clock_timestamp();

@@ -1,5 +1,6 @@
 """The fast path takes nothing that the machine would refuse, and writes what the machine would write."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -25,6 +26,7 @@ from ledger import (
 )
 from ledger.queue import NOT_PLAIN, POST_PLAIN, _arguments
 from tests.ledger.stories import Books, pass_time
+from tests.ledger.test_races import wait_until_blocked
 
 SPACE = UUID("0193d1f0-0000-7000-8000-00000000f1a1")
 KINDS = {
@@ -220,3 +222,19 @@ def test_whoever_closes_a_period_can_see_a_posting_before_it_looks_at_the_clock(
         new = wish("free", "other", 1)
         assert post_plain(connection, new)
     assert written(books, new.id) is not None
+
+
+def test_the_fast_path_locks_in_the_order_of_ids_as_batches_do(database: Database, database_url: str) -> None:
+    """A small table is read from end to end, in whatever order its rows lie: two orders are a deadlock."""
+    low, high = sorted([uuid4(), uuid4()])
+    for id_ in (high, low):
+        database.run(lambda session, id_=id_: create_accounts(session, [NewAccount(id=id_, code=1001)]))  # type: ignore[misc]
+    new = replace(wish("free", "other", 1), debit_account_id=low, credit_account_id=high)
+    lock = "SELECT FROM ledger.balances WHERE id = %s FOR NO KEY UPDATE NOWAIT"
+    with psycopg.connect(database_url) as batch, psycopg.connect(database_url) as fast, ThreadPoolExecutor(1) as pool:
+        batch.execute(lock, (low,))
+        waiting = pool.submit(post_plain, fast, new)
+        wait_until_blocked(database)
+        batch.execute(lock, (high,))
+        batch.rollback()
+        assert waiting.result()
