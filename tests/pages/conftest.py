@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 from werkzeug.serving import make_server
 
 from app import clock
@@ -55,8 +55,12 @@ class Visitor:
 
     def press(self, text: str) -> Page:
         """Press a button and look at the page it leads to."""
+        return self.follow(self.page.get_by_role("button", name=text))
+
+    def follow(self, link: Locator) -> Page:
+        """Click and look at the page it leads to; not before it is there."""
         with self.page.expect_navigation():
-            self.page.get_by_role("button", name=text).click()
+            link.click()
         self.check()
         return self.page
 

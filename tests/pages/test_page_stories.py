@@ -28,12 +28,10 @@ def test_a_cardholder_checks_a_charge_and_stops_a_lost_card_in_two_taps(world: W
     assert "用户名或密码错误" in holder.log_in("holder", "wrong").inner_text("[role=alert]")
     holder.check()
     page = holder.log_in("holder")
-    page.get_by_role("link", name="English").click()
-    holder.check()
+    holder.follow(page.get_by_role("link", name="English"))
 
     holder.visit("/charges")
-    page.get_by_role("link", name="Evidence").click()
-    holder.check()
+    holder.follow(page.get_by_role("link", name="Evidence"))
     assert page.url.endswith(f"/charges/{charge}")
     assert "¥500.00 charged for 1 h 04 min" in page.inner_text("main")
     assert "Verified" in page.inner_text(".page-top")
@@ -58,15 +56,13 @@ def test_a_manager_follows_the_money_down_to_the_evidence(world: World, enter: E
     page = manager.log_in("manager")
     manager.visit("/ledger-view?lang=en")
     assert page.locator("tr.depth-0").inner_text().split("\t")[1] == "¥1,000.00"
-    page.locator("tr.depth-3 a").click()
-    manager.check()
+    manager.follow(page.locator("tr.depth-3 a"))
     assert page.get_by_role("link", name="Evidence").count() == 2
     manager.visit("/exceptions")
     unpaid = page.locator("#unpaid + .card tbody tr")
     assert "Nobody paid" in unpaid.inner_text()
     assert "20 min" in unpaid.inner_text()
-    page.locator("td a").first.click()
-    manager.check()
+    manager.follow(page.locator("td a").first)
     assert page.locator(".page-top .mark.bad").count() == 1
     page.get_by_text("Give your word on this charge").click()
     page.fill("#note", "The sample was prepared outside the box's sight.")
@@ -133,8 +129,7 @@ def test_an_operator_sees_what_ending_a_session_charges_before_it_does(world: Wo
     operator = enter()
     page = operator.log_in("operator")
     operator.visit("/on-now?lang=en")
-    page.get_by_role("link", name="End session…").click()
-    operator.check()
+    operator.follow(page.get_by_role("link", name="End session…"))
     assert "¥0.00 will be charged" in page.inner_text(".claim")  # nothing was held, so nothing can be charged
     operator.press("End the session and charge")
     assert "Nobody is on your instruments." in page.inner_text("main")
@@ -163,8 +158,7 @@ def test_strangers_find_an_instrument_and_read_errors_in_their_language(
     stranger = enter(phone=phone, script=True)
     page = stranger.visit("/")
     assert page.get_attribute("html", "lang") == "zh-Hans-CN"
-    page.locator("td a").first.click()
-    stranger.check()
+    stranger.follow(page.locator("td a").first)
     page.goto(f"{stranger.base}/instruments/{world.instrument_id + 999}")
     stranger.check()
     assert "此地址没有内容" in page.inner_text("h1")

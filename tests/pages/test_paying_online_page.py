@@ -46,8 +46,7 @@ def test_what_a_cardholder_pays_on_the_hosted_page_is_on_her_card(world: World, 
     holder.check()
     page.get_by_role("link", name="My cards").last.click()
     assert page.inner_text(".purse .available") == "¥123.45"
-    page.get_by_role("link", name="Statement").click()
-    holder.check()
+    holder.follow(page.get_by_role("link", name="Statement"))
     assert "¥123.45" in page.inner_text("tbody tr:last-child")
     with world.database.reader() as session:
         assert session.query(TopUp).one().status is TopUpStatus.CREDITED
