@@ -110,6 +110,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
         for terminal in terminals:
             demonstration.start_terminal(terminal, database)
         demonstration.start_boxes()
+        _await_boxes(demonstration, database)  # who dies before its first boot is over has not been restarted
         customers = [Customer(terminal, card) for terminal, card in zip(terminals, cards, strict=True)]
         before_fen = _principal_fen(database)
         kills = _live_dangerously(demonstration, customers)
@@ -190,6 +191,7 @@ def test_every_message_a_box_wrote_is_stored_exactly_once(aftermath: Aftermath) 
         stored: dict[tuple[str, int], set[int]] = defaultdict(set)
         for box, boot, seq in session.execute(select(Message.box, Message.boot, Message.seq)):
             stored[box, boot].add(seq)
+    assert max(mark.boot for mark in marks) > 1, "no box was restarted"
     for mark in marks:
         assert mark.lost == 0
         assert stored[mark.box, mark.boot] >= set(range(1, mark.complete_seq + 1)), (mark.box, mark.boot)
@@ -239,9 +241,7 @@ def _come_to_rest(demonstration: Demonstration, database: Database, customers: l
     while not _is_at_rest(database, customers):
         assert time.monotonic() < give_up_at, _state_of(database, customers)
         time.sleep(0.5)
-    while not _is_heard(demonstration, database) or _waiting_of_earlier_boots(demonstration):
-        assert time.monotonic() < give_up_at, "a box is silent, or has messages from before its last restart"
-        time.sleep(0.5)
+    _await_boxes(demonstration, database)
 
 
 def _is_at_rest(database: Database, customers: list[Customer]) -> bool:
@@ -264,21 +264,29 @@ def _state_of(database: Database, customers: list[Customer]) -> str:
     return json.dumps([customer.view() for customer in customers])[:2000] + str(rows)
 
 
-def _is_heard(demonstration: Demonstration, database: Database) -> bool:
+def _await_boxes(demonstration: Demonstration, database: Database) -> None:
+    """Wait until every box was heard since its last restart, and holds nothing from before it."""
+    give_up_at = time.monotonic() + CALM_S
+    while silent := [box["code"] for box in demonstration.plan["boxes"] if not _is_heard(box, demonstration, database)]:
+        assert time.monotonic() < give_up_at, f"silent, or with messages from before the last restart: {silent}"
+        time.sleep(0.5)
+
+
+def _is_heard(box: dict[str, Any], demonstration: Demonstration, database: Database) -> bool:
+    path = Path(demonstration.plan["boxes_folder"]) / f"{box['code']}.db"
+    if not path.exists():
+        return False
+    boot, oldest = _boots_of(path)
     with database.reader() as session:
-        heard = session.scalars(select(HighWater.box).where(HighWater.complete_seq > 0).distinct()).all()
-    return len(heard) == len(demonstration.plan["boxes"])
+        mark = session.get(HighWater, (box["code"], boot))
+    return mark is not None and mark.complete_seq > 0 and oldest in {None, boot}
 
 
-def _waiting_of_earlier_boots(demonstration: Demonstration) -> int:
-    return sum(_old_messages(path) for path in Path(demonstration.plan["boxes_folder"]).glob("*.db"))
-
-
-def _old_messages(path: Path) -> int:
+def _boots_of(path: Path) -> tuple[int, int | None]:
+    """Give a box's boot and the oldest boot it holds a message of."""
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as buffer:
-        query = "SELECT count(*) FROM message WHERE boot < (SELECT max(boot) FROM box)"
-        count: int = buffer.execute(query).fetchone()[0]
-    return count
+        row = buffer.execute("SELECT max(boot), (SELECT min(boot) FROM message) FROM box").fetchone()
+    return row[0] or 0, row[1]
 
 
 def _principal_fen(database: Database) -> int:
