@@ -87,10 +87,18 @@ def ingest() -> None:
 @click.option("--users", type=click.Path(path_type=Path, exists=True), required=True, help="The broker's users file.")
 def broker(users: Path) -> None:
     """Run the embedded MQTT broker on the loopback interface."""
-    from telemetry import broker as embedded_broker  # noqa: PLC0415 - only this process needs the broker
+    from app.devices import roster  # noqa: PLC0415 - only this process needs the broker
+    from telemetry import broker as embedded_broker  # noqa: PLC0415
 
     values = prepare()
-    embedded_broker.run(host=values.mqtt_host, port=values.mqtt_port, users_file=users, stop=_stop_on_signal())
+    stop, database = _stop_on_signal(), Database(values.database_url)
+    keeper = threading.Thread(
+        target=roster.keep, args=(database,), kwargs={"users_file": users, "stop": stop}, name="roster", daemon=True
+    )
+    keeper.start()
+    embedded_broker.run(host=values.mqtt_host, port=values.mqtt_port, users_file=users, stop=stop)
+    keeper.join()
+    database.close()
 
 
 @commands.command()

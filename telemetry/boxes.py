@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from telemetry.errors import Refusal, TelemetryRefused
 from telemetry.messages import CODE, shard_of
 from telemetry.models import CHANNELS_MAX, Box, CalibrationVersion, DirtyRange
+from telemetry.passwords import verifier_of
 from telemetry.states import Calibration, Dated
 from telemetry.times import to_ms
 
@@ -38,6 +39,26 @@ def revoke(session: Session, *, code: str, at: datetime) -> None:
     if box.revoked_at is None:
         box.revoked_at = at
         session.flush()
+
+
+def set_password(session: Session, *, code: str, password: str, at: datetime) -> None:
+    """Let a box log in at the broker with this password and with no other, as soon as the broker has read it.
+
+    Kept is only what checks it. Raises box_unknown or box_revoked.
+    """
+    box = _locked(session, code=code)
+    if box.revoked_at is not None:
+        raise TelemetryRefused(Refusal.BOX_REVOKED)
+    box.verifier, box.password_set_at = verifier_of(password), at
+    session.flush()
+
+
+def verifiers(session: Session) -> dict[str, str]:
+    """Give the boxes that the broker is to let in, by code in order, with what checks their passwords."""
+    rows = session.execute(
+        select(Box.code, Box.verifier).where(Box.revoked_at.is_(None), Box.verifier.is_not(None)).order_by(Box.code)
+    )
+    return {code: verifier for code, verifier in rows if verifier is not None}
 
 
 def set_calibration(

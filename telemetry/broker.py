@@ -5,13 +5,10 @@ acknowledgement. A region runs Mosquitto or a cluster instead, with the same rul
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 import os
-import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -24,12 +21,11 @@ from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
 from telemetry.messages import ROOT, UPLINK_KINDS, shard_of
+from telemetry.passwords import is_password, verifier_of
 
 DOWNLINK_KINDS = ("ack", "cmd")
 CONNECTIONS_MAX = 2000
 STOP_POLL_S = 0.2
-# A box is told its password by machine, so guessing is hopeless anyway, and a storm of reconnects must stay cheap.
-SCRYPT_COST = 2**12
 
 log = structlog.get_logger(__name__)
 
@@ -43,21 +39,36 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A log-in of the broker; a box's name is its code."""
+    """A log-in of the broker, with its password or with what is kept of it; a box's name is its code."""
 
     name: str
     role: Role
-    password: str = field(repr=False)
-
-
-def new_password() -> str:
-    """Make a password that nobody can guess."""
-    return secrets.token_urlsafe(24)
+    password: str = field(default="", repr=False)
+    verifier: str = field(default="", repr=False)
 
 
 def write_users(path: Path, *, users: Iterable[User]) -> None:
     """Replace the users file as a whole; a running broker reads it again at the next log-in."""
-    content = {user.name: {"role": user.role.value, **_hashed(user.password)} for user in users}
+    _write(path, {user.name: _entry(user) for user in users})
+
+
+def replace_boxes(path: Path, *, verifiers: Mapping[str, str]) -> bool:
+    """Let in exactly these boxes, by code, and whoever else is no box; says whether that changed anything."""
+    before = json.loads(path.read_text(encoding="utf-8"))
+    content = {name: user for name, user in before.items() if user["role"] != Role.BOX}
+    for code, verifier in verifiers.items():
+        content[code] = _entry(User(name=code, role=Role.BOX, verifier=verifier))
+    if content == before:
+        return False
+    _write(path, content)
+    return True
+
+
+def _entry(user: User) -> dict[str, str]:
+    return {"role": user.role.value, "verifier": user.verifier or verifier_of(user.password)}
+
+
+def _write(path: Path, content: Mapping[str, Mapping[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -140,11 +151,12 @@ class Gate(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc] # amqtt ships
         self._path = Path(self.config.users_file)
         self._read_at_ns = -1
         self._users: dict[str, dict[str, str]] = {}
+        self._let_in_by: dict[str, str] = {}
 
     async def authenticate(self, *, session: Session) -> bool:
         """Check name, password, client id and will."""
         name, user = session.username or "", self._find(session.username)
-        if user is None or not _is_password(session.password or "", user):
+        if user is None or not is_password(session.password or "", verifier=user["verifier"]):
             log.info("broker_login_refused", user=name[:40])
             return False
         role = Role(user["role"])
@@ -152,16 +164,21 @@ class Gate(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc] # amqtt ships
         is_own_id = session.client_id == name or (
             role is Role.INGEST and (session.client_id or "").startswith(f"{name}-")
         )
-        return is_own_id and (
-            not session.will_flag or may(Action.PUBLISH, topic=session.will_topic or "", name=name, role=role)
-        )
+        if not is_own_id or (
+            session.will_flag and not may(Action.PUBLISH, topic=session.will_topic or "", name=name, role=role)
+        ):
+            return False
+        self._let_in_by[name] = user["verifier"]
+        return True
 
     async def topic_filtering(
         self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
     ) -> bool:
-        """Hold every user to its own topics."""
+        """Hold every user to its own topics; who came in by a password that has been changed is out."""
         user = self._find(session.username) if session is not None else None
         if session is None or user is None or topic is None or action is None:
+            return False
+        if self._let_in_by.get(session.username or "") != user["verifier"]:
             return False
         return may(action, topic=topic, name=session.username or "", role=Role(user["role"]))
 
@@ -172,16 +189,3 @@ class Gate(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc] # amqtt ships
             self._users = json.loads(self._path.read_text(encoding="utf-8"))
             self._read_at_ns = changed_at_ns
         return self._users.get(name or "")
-
-
-def _hashed(password: str) -> dict[str, str]:
-    salt = secrets.token_hex(16)
-    return {"salt": salt, "hash": _hash(password, salt=salt)}
-
-
-def _hash(password: str, *, salt: str) -> str:
-    return hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), n=SCRYPT_COST, r=8, p=1).hex()
-
-
-def _is_password(password: str, user: dict[str, Any]) -> bool:
-    return hmac.compare_digest(_hash(password, salt=user["salt"]), user["hash"])

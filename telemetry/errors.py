@@ -46,6 +46,7 @@ class Refusal(StrEnum):
 
     BOX_EXISTS = "box_exists", "A box with this code is already enrolled."
     BOX_UNKNOWN = "box_unknown", "No such box is enrolled."
+    BOX_REVOKED = "box_revoked", "The box has been revoked."
     BOX_CODE_WRONG = "box_code_wrong", "A box code has 1 to 40 letters, digits, hyphens or underscores."
     CHANNEL_UNKNOWN = "channel_unknown", "The box has no such channel."
     THRESHOLDS_WRONG = "thresholds_wrong", "Thresholds are positive, and standby lies below running."

@@ -68,6 +68,8 @@ class Box(Base):
     channels: Mapped[int] = mapped_column(SmallInteger)
     enrolled_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    verifier: Mapped[str | None]  # of its password at the broker, in Mosquitto's form; None: it has none and stays out
+    password_set_at: Mapped[datetime | None]
 
 
 class Message(Base):

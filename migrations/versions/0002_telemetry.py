@@ -24,6 +24,8 @@ def _create_boxes() -> None:
         sa.Column("channels", sa.SmallInteger(), nullable=False),
         sa.Column("enrolled_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("verifier", sa.Text(), nullable=True),
+        sa.Column("password_set_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("code ~ '^[A-Za-z0-9_-]{1,40}$'", name="ck_box_code_form"),
         sa.CheckConstraint("channels BETWEEN 1 AND 16", name="ck_box_channels_range"),
         sa.CheckConstraint("shard BETWEEN 0 AND 63", name="ck_box_shard_range"),
