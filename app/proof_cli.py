@@ -89,7 +89,7 @@ def verify(*, published: ledger.Published | None, keys: tuple[bytes, ...], as_js
 @click.argument("row_id", metavar="ID", type=click.UUID)
 @click.option("--until", "until_block", type=int, metavar="NUMBER", help="Lead on to this later block.")
 def prove(row_id: UUID, *, until_block: int | None) -> None:
-    """Print the proof of a transfer or a journal as JSON, for docs/check_proof.py."""
+    """Print the proof of a transfer, a journal or a document as JSON, for docs/check_proof.py."""
     with _opened() as (database, _settings), database.reader() as session:
         try:
             proof = ledger.prove(session, row_id, until_block=until_block)

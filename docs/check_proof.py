@@ -1,10 +1,11 @@
-"""Check proofs from the books: python check_proof.py [PUBLIC_KEY] < PROOFS.json (see docs/how-to/proof.md)."""
+"""Check proofs from the books: python check_proof.py [PUBLIC_KEY] < FILE.json (see docs/how-to/proof.md)."""
 
 import json
 import sys
 from hashlib import sha256
 
 FIELDS = {  # what stands in a line, in this order
+    "document": "format id kind digest created_at xid",
     "journal": "format id kind reference text actor value_at created_at idempotency_key request_hash reverses_id xid",
     "transfer": "format id debit_account_id credit_account_id amount_fen ledger code flags pending_id timeout_s"
     " user_data_128 user_data_64 user_data_32 journal_id timestamp value_at debit_debits_pending_fen"
@@ -12,7 +13,8 @@ FIELDS = {  # what stands in a line, in this order
     " credit_debits_posted_fen credit_credits_pending_fen credit_credits_posted_fen xid",
     "seal": "format number rows_count last_xid last_kind last_id system_identifier previous_hash root sealed_at key_id",
 }
-for proof in json.load(sys.stdin):
+given = json.load(sys.stdin)  # a list of proofs, or a document that has one, such as the evidence of a charge
+for proof in given["seal"]["proofs"] if isinstance(given, dict) else given:
     rows = (proof["record"], *proof["blocks"])
     lines = ["|".join(row[name] for name in FIELDS[row["format"][9:-3]].split()).encode() for row in rows]
     name, expected = "root", sha256(b"\x00" + lines[0]).hexdigest()
@@ -28,3 +30,8 @@ for proof in json.load(sys.stdin):
             keys.Ed25519PublicKey.from_public_bytes(key).verify(signature, sha256(line).digest())
         name, expected = "previous_hash", block["hash"]
     print(lines[0].decode(), "stands in the books up to block", f"{proof['blocks'][-1]['number']}:{expected}")
+    if "document" in proof:  # the text that the line has the hash of, as RFC 8785 writes it
+        text = json.dumps(proof["document"], ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        if sha256(text.encode()).hexdigest() != proof["record"]["digest"]:
+            sys.exit("NO: the document is not the one whose hash stands in the books")
+        print("    and is the hash of", text)

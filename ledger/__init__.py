@@ -17,6 +17,15 @@ from ledger.books import (
     vouchers,
 )
 from ledger.clusters import StrangeClusterError, adopt
+from ledger.documents import (
+    Document,
+    DocumentDiffersError,
+    DocumentPlace,
+    NewDocument,
+    add_documents,
+    digests_of,
+    documents_after,
+)
 from ledger.entries import AccountEntries, AccountEntry, account_entries, balances_by_value_date
 from ledger.errors import CreateAccountStatus, CreateTransferStatus, JournalStatus, PeriodStatus
 from ledger.exports import AccountName, NamedAccount, Root, write_beancount, write_hledger
@@ -89,12 +98,16 @@ __all__ = [
     "CreateAccountStatus",
     "CreateTransferStatus",
     "DayBalances",
+    "Document",
+    "DocumentDiffersError",
+    "DocumentPlace",
     "Finding",
     "JournalResult",
     "JournalStatus",
     "Movement",
     "NamedAccount",
     "NewAccount",
+    "NewDocument",
     "NewJournal",
     "NewTransfer",
     "NotSealedError",
@@ -129,6 +142,7 @@ __all__ = [
     "account_entries",
     "account_lines",
     "account_transfers",
+    "add_documents",
     "adopt",
     "ask_to_reopen",
     "audit",
@@ -141,6 +155,8 @@ __all__ = [
     "create_accounts",
     "create_transfers",
     "day_balances",
+    "digests_of",
+    "documents_after",
     "expire_pending",
     "lock_balances",
     "lookup_accounts",

@@ -63,6 +63,18 @@ KINDS = (
         },
     ),
     Kind(
+        name="document",
+        table="ledger.documents",
+        written_at="created_at",
+        fields={
+            "id": "plain",
+            "kind": "text",
+            "digest": "bytes",
+            "created_at": "moment",
+            "xid": "plain",
+        },
+    ),
+    Kind(
         name="journal",
         table="ledger.journals",
         written_at="created_at",

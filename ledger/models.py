@@ -149,6 +149,19 @@ class Transfer(Base):
     xid: Mapped[int] = mapped_column(BigInteger, server_default=XID)
 
 
+class Document(Base):
+    """A document that others wrote and hold, by its hash."""
+
+    __tablename__ = "documents"
+    __table_args__ = (Index(None, "kind", "xid", "id"), Index(None, "xid", postgresql_using="brin"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    digest: Mapped[bytes]
+    created_at: Mapped[datetime]
+    xid: Mapped[int] = mapped_column(BigInteger, server_default=XID)
+
+
 class FailedTransfer(Base):
     """An id that was refused for a passing reason: it can never succeed later."""
 

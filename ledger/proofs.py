@@ -14,7 +14,7 @@ from ledger.lines import KIND_OF_NAME, Kind
 from ledger.posting import execute
 from ledger.seals import COLUMNS, Seal, leaves_of, place_of
 
-PROVED = (KIND_OF_NAME["transfer"], KIND_OF_NAME["journal"])
+PROVED = (KIND_OF_NAME["transfer"], KIND_OF_NAME["journal"], KIND_OF_NAME["document"])
 BLOCK_OF = f"""
 SELECT {COLUMNS} FROM ledger.seals
 WHERE (last_xid, last_kind, last_id) >= (%(xid)s::bigint, %(kind)s::text, %(id)s::uuid)
@@ -51,7 +51,7 @@ class NotSealedError(Exception):
 
 
 def prove(session: Session, row_id: UUID, *, until_block: int | None = None) -> Proof:
-    """Give the proof of a transfer or a journal, with the blocks up to `until_block` if that is given.
+    """Give the proof of a transfer, a journal or a document, with the blocks up to `until_block` if that is given.
 
     Raises NotSealedError with a sentence that says why there is none.
     """
@@ -80,7 +80,7 @@ def block_of(session: Session, line: bytes) -> Seal | None:
 
 
 def sealed_in(session: Session, row_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """Give the number of the block that seals each of these transfers and journals; those not sealed yet are left out.
+    """Give the number of the block that seals each of these transfers, journals and documents; what waits is left out.
 
     That it stands as it was sealed is for `prove` and `verify` to say.
     """
@@ -93,7 +93,7 @@ def _line(session: Session, row_id: UUID) -> tuple[Kind, bytes]:
         sql = f"SELECT {kind.line} FROM {kind.table} WHERE id = %(id)s"  # noqa: S608 - constants only
         if rows := execute(session, sql, {"id": row_id}):
             return kind, str(rows[0][0]).encode()
-    raise NotSealedError(f"The books know no transfer and no journal {row_id}.")
+    raise NotSealedError(f"The books know no transfer, no journal and no document {row_id}.")
 
 
 def _later(session: Session, block: Seal, *, until_block: int | None) -> Sequence[Seal]:

@@ -238,6 +238,19 @@ END
 $$
 """
 
+# What others write and hold, by its hash: the seals then say that it stood so. The second index is the feed's.
+DOCUMENTS = f"""
+CREATE TABLE ledger.documents (
+    id uuid NOT NULL CONSTRAINT pk_documents PRIMARY KEY,
+    kind text NOT NULL CONSTRAINT ck_documents_kind CHECK (kind ~ '^[a-z][a-z0-9-]{{0,39}}$'),
+    digest bytea NOT NULL CONSTRAINT ck_documents_digest CHECK (length(digest) = 32),
+    created_at timestamptz NOT NULL,
+    {WRITTEN_IN}
+);
+CREATE INDEX ix_documents_xid ON ledger.documents USING brin (xid) WITH (autosummarize = on);
+CREATE INDEX ix_documents_kind_xid_id ON ledger.documents (kind, xid, id)
+"""
+
 # What the seals know of the facts. The hashes stand apart from the rows, so that sealing touches none of them, and are
 # kept as they are: no hash can be compressed.
 SEALS = """
@@ -290,6 +303,8 @@ CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.refused_
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.period_events
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
+CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.documents
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.seals
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.clusters
@@ -318,6 +333,6 @@ REVOKE INSERT ON ledger.clusters FROM testcard_service
 
 
 def upgrade() -> None:
-    parts = (ACCOUNTS, BALANCES, JOURNALS, PERIODS, TRANSFERS, PENDING_TRANSFERS, POST_PLAIN, SEALS, TRIGGERS, RIGHTS)
-    for statement in parts:
+    facts = (ACCOUNTS, BALANCES, JOURNALS, PERIODS, TRANSFERS, PENDING_TRANSFERS, POST_PLAIN, DOCUMENTS)
+    for statement in (*facts, SEALS, TRIGGERS, RIGHTS):
         op.execute(statement)

@@ -15,7 +15,7 @@ import ledger
 from app.db import Database
 from ledger import Finding, Published, Verification
 from ledger.lines import KINDS
-from tests.ledger.stories import Books
+from tests.ledger.stories import Books, ident
 from tests.owner import without_triggers
 
 # The ledger's public functions bear the names of these modules.
@@ -54,6 +54,7 @@ def tell_books(database: Database) -> None:
             session, starts_at=now - timedelta(days=900), ends_at=now - timedelta(days=800), actor="7"
         )
         assert closed.ok, closed
+        ledger.add_documents(session, [ledger.NewDocument(id=ident("paper"), kind="paper", digest=bytes(range(32)))])
     settle(database)
 
 

@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -54,18 +55,19 @@ def check(document: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_script_is_short_enough_to_read() -> None:
-    assert SCRIPT.read_text(encoding="utf-8").count("\n") <= 30
+    assert SCRIPT.read_text(encoding="utf-8").count("\n") <= 40
 
 
 def test_every_transfer_and_journal_has_a_proof_that_the_script_accepts(books: Database) -> None:
     with books.reader() as session:
-        ids = session.scalars(text("SELECT id FROM ledger.transfers UNION SELECT id FROM ledger.journals")).all()
+        tables = ("transfers", "journals", "documents")
+        ids = [id_ for table in tables for id_ in session.scalars(text(f"SELECT id FROM ledger.{table}"))]  # noqa: S608 - from above
         newest = ledger.newest_seal(session)
     assert newest is not None
     proofs = [proof_of(books, id_, until_block=newest.number) for id_ in ids]
     checked = check(proofs)
     assert checked.returncode == 0, checked.stderr
-    assert checked.stdout.count(f"{newest.number}:{newest.hash.hex()}") == len(ids) == 10
+    assert checked.stdout.count(f"{newest.number}:{newest.hash.hex()}") == len(ids) == 11
     assert check(proofs, PUBLIC_KEY).returncode == 0
 
 
@@ -80,12 +82,12 @@ def test_a_proof_names_the_fields_as_the_books_have_them(books: Database) -> Non
 def test_the_script_knows_the_fields_that_the_books_seal() -> None:
     known: dict[str, str] = {}
     source = SCRIPT.read_text(encoding="utf-8")
-    exec(source[source.index("FIELDS = {") : source.index("for proof in")], known)  # noqa: S102 - our own script
+    exec(source[source.index("FIELDS = {") : source.index("given = ")], known)  # noqa: S102 - our own script
     fields: Any = known["FIELDS"]
     for kind in KINDS:
         if kind.name in fields:
             assert fields[kind.name].split() == ["format", *kind.fields]
-    assert set(fields) == {"journal", "transfer", "seal"}
+    assert set(fields) == {"document", "journal", "transfer", "seal"}
     assert fields["seal"].split() == ["format", *SEALS.HEADER]
 
 
@@ -130,6 +132,21 @@ def test_no_forged_document_passes(books: Database) -> None:
         assert check([proof, forged]).returncode != 0, f"{what}, behind a good one"
 
 
+def test_the_script_says_whether_a_text_is_the_document_that_was_sealed(books: Database) -> None:
+    text = {"word": "核实", "count": 3, "moments": [None, True, "2026-11-01T00:00:00.000000Z"]}
+    canonical = json.dumps(text, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    id_ = ident("a text")
+    with books.transaction() as session:
+        ledger.add_documents(session, [ledger.NewDocument(id=id_, kind="text", digest=sha256(canonical).digest())])
+    seal(books)
+    proof = proof_of(books, id_)
+    evidence = {"seal": {"proofs": [{**proof, "document": text}]}}
+    assert "核实" in check(evidence, PUBLIC_KEY).stdout
+    assert check(evidence, PUBLIC_KEY).returncode == 0
+    forged = {"seal": {"proofs": [{**proof, "document": {**text, "count": 4}}]}}
+    assert "is not the one" in check(forged).stderr
+
+
 def test_a_signature_by_another_key_or_over_something_else_does_not_pass(books: Database) -> None:
     proof = proof_of(books, ident("t1"))
     assert check([proof], OTHER_KEY).returncode != 0
@@ -143,7 +160,7 @@ def test_what_has_no_proof_is_said_in_a_sentence(books: Database) -> None:
     fresh = ident("t", story="later")
     with pytest.raises(NotSealedError, match="is not sealed yet"):
         proof_of(books, fresh)
-    with pytest.raises(NotSealedError, match="know no transfer"):
+    with pytest.raises(NotSealedError, match="know no transfer, no journal and no document"):
         proof_of(books, uuid4())
     with pytest.raises(NotSealedError, match="There is no block 999"):
         proof_of(books, ident("t1"), until_block=999)

@@ -32,6 +32,12 @@ CHANGES = {
         "created_at": "created_at - interval '3 days'",
         "xid": "xid + 1",
     },
+    "document": {
+        "kind": "'another'",
+        "digest": "sha256('x')",
+        "created_at": "created_at - interval '1 hour'",
+        "xid": "xid + 3",
+    },
     "journal": {
         "kind": "'gift'",
         "reference": "'another'",
@@ -78,6 +84,7 @@ CHANGES = {
 }
 # Nothing near by leads back to these: what was sealed is only known not to be this.
 UNTOLD = {
+    *(("document", name) for name in ("kind", "digest")),
     *(("journal", name) for name in ("kind", "text", "actor", "idempotency_key", "request_hash")),
     *(("period", name) for name in ("action", "actor")),
 }
