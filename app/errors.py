@@ -60,6 +60,9 @@ class Code(StrEnum):
     PERIOD_CLOSED = "PERIOD_CLOSED"
     PERIOD_NOT_CLOSABLE = "PERIOD_NOT_CLOSABLE"
     PERIOD_NOT_REOPENABLE = "PERIOD_NOT_REOPENABLE"
+    BOX_REVOKED = "BOX_REVOKED"
+    THRESHOLDS_WRONG = "THRESHOLDS_WRONG"
+    NO_READINGS = "NO_READINGS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +402,27 @@ TEXTS: dict[Code, RefusalText] = {
         "该月份现在不能反结账。",
         "A closed month is reopened when one person asked with a reason and another one agrees.",
         "已结账月份须由一人说明原因申请、另一人同意后方可反结账。",
+    ),
+    Code.BOX_REVOKED: RefusalText(
+        S.CONFLICT,
+        "This collector box has been revoked.",
+        "该采集盒已停用。",
+        "A revoked box stays out; enrol it as a new one.",
+        "停用后不能恢复，请作为新采集盒注册。",
+    ),
+    Code.THRESHOLDS_WRONG: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "These thresholds cannot be used.",
+        "该阈值不可用。",
+        "Thresholds are positive, and standby lies below running; nothing was saved.",
+        "阈值须为正数，且待机阈值低于运行阈值；没有保存任何内容。",
+    ),
+    Code.NO_READINGS: RefusalText(
+        S.CONFLICT,
+        "There are no readings to judge from.",
+        "没有可供判断的读数。",
+        "Wait until the box has measured for a day, then start again.",
+        "请待采集盒测量满一天后再试。",
     ),
     Code.FUND_SHORT: RefusalText(
         S.CONFLICT,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 import ledger
 import telemetry.derive
-from app import clock, sealing
+from app import clock, jobs, sealing
 from app.cards import proof
 from app.db import Database
 from app.devices import messages
@@ -34,6 +34,7 @@ LEADER_POLL_S = 0.5
 LEADER_IDLE_TIMEOUT = "3s"
 BATCH = 200
 FORGET_BATCH = 5_000
+SUMS_EVERY_S = 5
 # A terminal asks again within seconds; a week is for people who look into what happened.
 ANSWERS_KEPT = timedelta(days=7)
 
@@ -156,8 +157,10 @@ def run(database: Database, settings: Settings, stop: threading.Event) -> None:
     """Run the jobs while this process leads, until `stop` is set; a job under way is finished first."""
     leadership = Leadership(settings.database_url)
     scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+    sums = jobs.JobSums()
     for job in JOBS:
-        scheduler.add_job(_run_job, "interval", seconds=job.every_s, args=(job, database, settings), id=job.name)
+        scheduler.add_job(_run_job, "interval", seconds=job.every_s, args=(job, database, settings, sums), id=job.name)
+    scheduler.add_job(_write_sums, "interval", seconds=SUMS_EVERY_S, args=(database, sums))
     scheduler.start(paused=True)
     leading = False
     while not stop.wait(LEADER_POLL_S):
@@ -169,8 +172,9 @@ def run(database: Database, settings: Settings, stop: threading.Event) -> None:
     leadership.give_up()
 
 
-def _run_job(job: Job, database: Database, settings: Settings) -> None:
+def _run_job(job: Job, database: Database, settings: Settings, sums: jobs.JobSums) -> None:
     started = time.monotonic()
+    done: int | None = None
     try:
         done = job.run(database, settings)
     except sqlalchemy.exc.DBAPIError as error:
@@ -181,3 +185,13 @@ def _run_job(job: Job, database: Database, settings: Settings) -> None:
     else:
         if done:
             log.info("job_done", job=job.name, done=done, seconds=round(time.monotonic() - started, 3))
+    sums.add(job.name, done=done, duration_s=time.monotonic() - started, at=clock.now())
+
+
+def _write_sums(database: Database, sums: jobs.JobSums) -> None:
+    """Write down what the jobs did; what cannot be written now is lost to the metrics and to nothing else."""
+    taken = sums.take()
+    try:
+        database.run(lambda session: jobs.write(session, taken))
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        log.warning("job_sums_not_written", error=type(error).__name__)

@@ -188,7 +188,7 @@ class Consumer:
         """Commit at once; what the database refuses for its content is halved, down to the one message it means."""
         try:
             with self._transaction() as session:
-                return store(session, arrivals)
+                return store(session, arrivals, now=self._now())
         except _CONTENT_ERRORS:
             if len(arrivals) > 1:
                 middle = len(arrivals) // 2

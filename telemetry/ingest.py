@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from telemetry.counts import NO_SLOT, count_batch
 from telemetry.errors import DeadReason, MessageRefused
 from telemetry.messages import CODE, Birth, Heartbeat, Measured, Presence, Topic, Uplink, parse, parse_topic
 from telemetry.models import Box, DeadLetter, HighWater
@@ -136,16 +137,16 @@ UPDATE telemetry.high_water SET lost = lost + known_seq - complete_seq, complete
 WHERE box = :box AND boot < :boot AND boot <> ALL(:pending) AND complete_seq < known_seq""")
 
 
-def store(session: Session, arrivals: Sequence[Arrival]) -> list[Acknowledgement]:
-    """Write a batch: messages, clocks, dirty ranges, presence, high-water marks, dead letters.
+def store(session: Session, arrivals: Sequence[Arrival], *, now: datetime | None = None) -> list[Acknowledgement]:
+    """Write a batch: messages, clocks, dirty ranges, presence, high-water marks, dead letters, counts.
 
     Gives what to acknowledge after the commit: per box and boot of the batch the sequence number up to which
-    everything is stored.
+    everything is stored. `now` only serves to count how long the batch had to wait.
     """
     taken, dead = _sort(session, arrivals)
     measured = [entry for entry in taken if isinstance(entry.content, Measured)]
-    if measured:
-        dead += _store_measured(session, measured)
+    stored, reused = _store_measured(session, measured) if measured else (0, [])
+    dead += reused
     for entry in taken:
         if isinstance(entry.content, Birth):
             _store_birth(session, box=entry.topic.box, birth=entry.content)
@@ -160,12 +161,23 @@ def store(session: Session, arrivals: Sequence[Arrival]) -> list[Acknowledgement
         session.execute(_ADVANCE, {"boxes": boxes})
     if dead:
         session.execute(insert(DeadLetter), dead)
+    if arrivals:
+        count_batch(
+            session,
+            received_at=[arrival.received_at for arrival in arrivals],
+            now=now,
+            stored=stored,
+            duplicates=len(measured) - stored - len(reused),
+            dead=len(dead),
+            shard=min((entry.topic.shard for entry in taken), default=NO_SLOT),
+        )
     return _acknowledgements(session, taken)
 
 
 def bury(session: Session, arrival: Arrival, *, reason: DeadReason) -> None:
     """Write one message among the dead letters."""
     session.execute(insert(DeadLetter), [_dead(arrival, reason)])
+    count_batch(session, received_at=[arrival.received_at], now=None, dead=1)
 
 
 def _sort(session: Session, arrivals: Sequence[Arrival]) -> tuple[list[_Taken], list[dict[str, Any]]]:
@@ -208,8 +220,8 @@ def _objection(entry: _Taken, box: Box | None) -> DeadReason | None:
     return None
 
 
-def _store_measured(session: Session, measured: list[_Taken]) -> list[dict[str, Any]]:
-    """Write the messages with all that follows from them; gives dead letters for reused sequence numbers."""
+def _store_measured(session: Session, measured: list[_Taken]) -> tuple[int, list[dict[str, Any]]]:
+    """Write the messages with all that follows from them; gives how many, and dead letters for reused numbers."""
     raw = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
     with raw.cursor() as cursor:
         cursor.execute(_CREATE_INCOMING)
@@ -219,10 +231,12 @@ def _store_measured(session: Session, measured: list[_Taken]) -> list[dict[str, 
             for place, entry in enumerate(measured):
                 copy.write_row(_row(place, entry))
     session.execute(_KNOW_MESSAGES)
-    count = session.scalar(_TAKE_INCOMING)
+    count = session.scalar(_TAKE_INCOMING) or 0
     if count == len(measured):
-        return []
-    return [_dead(measured[place].arrival, DeadReason.SEQUENCE_REUSED) for place in session.scalars(_FIND_REUSED).all()]
+        return count, []
+    return count, [
+        _dead(measured[place].arrival, DeadReason.SEQUENCE_REUSED) for place in session.scalars(_FIND_REUSED).all()
+    ]
 
 
 def _row(place: int, entry: _Taken) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     REAL,
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -106,7 +107,11 @@ class DeadLetter(Base):
     """A message that could not be taken, with the reason, kept for a person to look at."""
 
     __tablename__ = "dead_letter"
-    __table_args__ = (Index(None, "received_at"),)
+    __table_args__ = (
+        Index(None, "received_at"),
+        Index("ix_dead_letter_box_received_at", "box", "received_at"),
+        Index("ix_dead_letter_unseen", "reason", postgresql_where=text("seen_at IS NULL")),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     received_at: Mapped[datetime]
@@ -114,6 +119,29 @@ class DeadLetter(Base):
     reason: Mapped[str]
     size_bytes: Mapped[int]
     head: Mapped[bytes]  # the first bytes of the payload
+    box: Mapped[str] = mapped_column(Computed("split_part(topic, '/', 4)", persisted=True))  # as the topic says
+    seen_at: Mapped[datetime | None]  # a person looked at it
+    seen_by: Mapped[str | None]
+    note: Mapped[str | None]
+
+
+class IngestCount(Base):
+    """What ingest has done since the beginning, counted in the transaction that did it.
+
+    A row for each lowest shard of a batch: workers have disjoint shards, so none waits for another's row.
+    """
+
+    __tablename__ = "ingest_count"
+
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)  # -1: no topic of ours
+    batches: Mapped[int]
+    received: Mapped[int]
+    stored: Mapped[int]  # messages and events that were not there before
+    duplicates: Mapped[int]
+    dead: Mapped[int]
+    wait_s: Mapped[float]  # summed over batches: from the oldest message's receipt to its storing
+    newest_wait_s: Mapped[float]  # of the newest batch
+    newest_at: Mapped[datetime]  # when the newest batch was received
 
 
 class HighWater(Base):

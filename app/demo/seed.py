@@ -17,6 +17,7 @@ from app import books
 from app.cards import service as cards
 from app.cards.models import CardAccount, CardClass, Project, ProjectLevel
 from app.devices import service as devices
+from app.devices.boxes import enrolment
 from app.instruments import service as instruments
 from app.instruments.models import CustomerClass, Instrument, InstrumentGroup, SubCenter
 from app.instruments.published import published_prices
@@ -184,7 +185,7 @@ def _box(session: Session, instrument: Instrument, *, trace: str, made: Seeded, 
     code = f"BOX-{instrument.code}"
     boxes.enrol(session, code=code, channels=1, at=at)
     boxes.set_calibration(session, code=code, channel=0, calibration=_calibration(trace), at=_long_ago(at))
-    devices.place_box(session, box=code, channel=0, instrument_id=instrument.id, actor=ACTOR, at=at)
+    enrolment.place_box(session, box=code, channel=0, instrument_id=instrument.id, actor=ACTOR, at=at)
     number = len(made.boxes)
     slices = _slices(trace)
     turn = number * 3 % len(slices)

@@ -8,6 +8,7 @@ import flask_smorest
 
 from app import clock
 from app.devices import parked, schemas, service
+from app.devices.boxes import enrolment
 from app.devices.models import BoxPlacement, Terminal
 from app.devices.parked import ParkedEvent
 from app.devices.service import EnrolmentCode
@@ -87,14 +88,14 @@ def list_placements(query: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.post("/box-placements")
-@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.ALREADY_DECIDED)
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.ALREADY_DECIDED, Code.BOX_REVOKED)
 @blueprint.arguments(schemas.NewPlacementSchema)
 @blueprint.response(HTTPStatus.CREATED, schemas.PlacementSchema)
 @require(Role.ADMIN)
 def place_box(body: dict[str, Any]) -> dict[str, Any]:
     """Say which instrument a channel of a box meters from now on."""
     actor = principal().username
-    return _placement(database().run(lambda session: service.place_box(session, **body, actor=actor, at=clock.now())))
+    return _placement(database().run(lambda session: enrolment.place_box(session, **body, actor=actor, at=clock.now())))
 
 
 @blueprint.get("/parked-events")

@@ -124,3 +124,95 @@ class BoxPlacement(Base):
     valid_to: Mapped[datetime | None] = mapped_column(Moment)
 
     instrument: Mapped[Instrument] = relationship()
+
+
+class AlarmKind(StrEnum):
+    """What a box, its meter or the ingest does that a person should know (docs/reference/alarms.md)."""
+
+    SILENT = "silent"
+    NO_READINGS = "no_readings"
+    CLOCK = "clock"
+    SIGNATURE = "signature"
+    STUCK = "stuck"
+    BACKLOG = "backlog"
+    INGEST_LOST = "ingest_lost"
+
+
+class Alarm(Base):
+    """Something is wrong from a moment on, and until when; a person says that she has seen it. Never deleted."""
+
+    __tablename__ = "alarm"
+    __table_args__ = (
+        CheckConstraint("closed_at IS NULL OR closed_at >= opened_at", name="order"),
+        CheckConstraint("(acknowledged_at IS NULL) = (acknowledged_by IS NULL)", name="acknowledged_is_whole"),
+        Index("uq_alarm_open", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
+        Index("ix_alarm_box_opened_at", "box", "opened_at"),
+        Index("ix_alarm_opened_at", "opened_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    kind: Mapped[AlarmKind]
+    subject: Mapped[str]
+    """What it is about: a box, `box/channel`, or `ingest`."""
+    box: Mapped[str | None]
+    channel: Mapped[int | None]
+    opened_at: Mapped[datetime] = mapped_column(Moment)
+    closed_at: Mapped[datetime | None] = mapped_column(Moment)
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """The figures that opened it, and then the newest ones."""
+    acknowledged_at: Mapped[datetime | None] = mapped_column(Moment)
+    acknowledged_by: Mapped[str | None]
+    note: Mapped[str] = mapped_column(server_default="")
+
+
+class ChannelCheck(Base):
+    """What was found when a channel was last looked at; it may be thrown away and made anew."""
+
+    __tablename__ = "channel_check"
+
+    box: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    checked_at: Mapped[datetime] = mapped_column(Moment, index=True)
+    window_s: Mapped[int] = mapped_column(server_default=text("0"))
+    """So much time of the last seven days the box should have seen, since it stands there."""
+    known_s: Mapped[int] = mapped_column(server_default=text("0"))
+    offset_s: Mapped[float | None]
+    """How far its clock is behind ours by the live messages of the last day; below 0, ahead."""
+    clock_unset: Mapped[bool] = mapped_column(server_default=text("false"))
+    backlog_messages: Mapped[int] = mapped_column(server_default=text("0"))
+    backlog_rises: Mapped[int] = mapped_column(server_default=text("0"))
+    """So many looks in a row found more than the look before."""
+    signature_checked_at: Mapped[datetime | None] = mapped_column(Moment)
+    separation_decades: Mapped[float | None]
+    """How far the means of running and not running lie apart at the threshold in force, in the last seven days."""
+
+
+class CalibrationAttempt(Base):
+    """A calibration that a person started: what it found, or why it refused; never edited but for its version."""
+
+    __tablename__ = "calibration_attempt"
+    __table_args__ = (
+        CheckConstraint("(reason IS NULL) = (run_threshold_w IS NOT NULL)", name="thresholds_or_reason"),
+        Index("ix_calibration_attempt_box_channel", "box", "channel", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    box: Mapped[str]
+    channel: Mapped[int]
+    at: Mapped[datetime] = mapped_column(Moment)
+    actor: Mapped[str]
+    method: Mapped[str]
+    """`otsu`, or `hand` for thresholds that a person chose."""
+    since: Mapped[datetime] = mapped_column(Moment)
+    """Its readings were those from here until `at`."""
+    reason: Mapped[str | None]
+    """Why it refused; None: it found thresholds."""
+    known_s: Mapped[int]
+    separation_decades: Mapped[float | None]
+    duty: Mapped[float | None]
+    runs_a_day: Mapped[float | None]
+    run_threshold_w: Mapped[float | None]
+    standby_threshold_w: Mapped[float | None]
+    version: Mapped[int | None]
+    """The calibration that it became; None: nobody adopted it."""
+    valid_from: Mapped[datetime | None] = mapped_column(Moment)

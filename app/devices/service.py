@@ -145,41 +145,6 @@ def terminals(session: Session, *, limit: int, offset: int = 0) -> list[Terminal
     return list(session.scalars(query.limit(limit).offset(offset)))
 
 
-def place_box(
-    session: Session, *, box: str, channel: int, instrument_id: int, actor: str, at: datetime
-) -> BoxPlacement:
-    """Say that from now on this channel of this box meters that instrument; what it metered before ends now.
-
-    Raises Refusal: NOT_FOUND for the instrument, ALREADY_DECIDED when the box moved after `at`.
-    """
-    if session.get(Instrument, instrument_id) is None:
-        raise errors.Refusal(errors.Code.NOT_FOUND)
-    current = session.scalar(
-        select(BoxPlacement)
-        .where(BoxPlacement.box == box, BoxPlacement.channel == channel, BoxPlacement.valid_to.is_(None))
-        .with_for_update()
-    )
-    if current is not None:
-        if current.instrument_id == instrument_id:
-            return current
-        if current.valid_from >= at:
-            raise errors.Refusal(errors.Code.ALREADY_DECIDED)
-        current.valid_to = at
-        session.flush()
-    placement = BoxPlacement(box=box, channel=channel, instrument_id=instrument_id, valid_from=at)
-    session.add(placement)
-    session.flush()
-    people.audit(
-        session,
-        actor=actor,
-        action="box.place",
-        subject=f"box:{box}/{channel}",
-        detail={"instrument_id": instrument_id},
-        at=at,
-    )
-    return placement
-
-
 def placements(session: Session, *, limit: int, offset: int = 0) -> list[BoxPlacement]:
     """Give where boxes stand and stood, the present ones first."""
     query = (

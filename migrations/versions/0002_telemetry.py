@@ -107,7 +107,36 @@ def _create_messages() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("head", sa.LargeBinary(), nullable=False),
+        sa.Column("box", sa.Text(), sa.Computed("split_part(topic, '/', 4)", persisted=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seen_by", sa.Text(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_dead_letter"),
+        schema="telemetry",
+    )
+    op.create_index(
+        "ix_dead_letter_box_received_at", "dead_letter", ["box", "received_at"], unique=False, schema="telemetry"
+    )
+    op.create_index(
+        "ix_dead_letter_unseen",
+        "dead_letter",
+        ["reason"],
+        unique=False,
+        schema="telemetry",
+        postgresql_where=sa.text("seen_at IS NULL"),
+    )
+    op.create_table(
+        "ingest_count",
+        sa.Column("slot", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("batches", sa.BigInteger(), nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.Column("stored", sa.BigInteger(), nullable=False),
+        sa.Column("duplicates", sa.BigInteger(), nullable=False),
+        sa.Column("dead", sa.BigInteger(), nullable=False),
+        sa.Column("wait_s", sa.Double(), nullable=False),
+        sa.Column("newest_wait_s", sa.Double(), nullable=False),
+        sa.Column("newest_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("slot", name="pk_ingest_count"),
         schema="telemetry",
     )
     op.create_index("ix_dead_letter_received_at", "dead_letter", ["received_at"], unique=False, schema="telemetry")

@@ -1018,10 +1018,44 @@ def _tables() -> None:
     op.create_table(
         "usage_record",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("document_id", sa.Uuid(), nullable=False),
         sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("previous_digest", sa.LargeBinary(), nullable=True),
+        sa.Column("withdrawn", sa.Boolean(), nullable=False),
         sa.Column("verdict_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "verdict_kind",
+            sa.Enum(
+                "matched",
+                "matched_split",
+                "matched_shared",
+                "over_charged",
+                "under_charged",
+                "phantom",
+                "no_evidence",
+                "box_suspect",
+                "provisional",
+                "exempt",
+                name="chargeverdict",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("verified_by", sa.String(), nullable=True),
+        sa.Column("algorithm_version", sa.BigInteger(), nullable=False),
+        sa.Column("evidence", postgresql.JSONB(), nullable=False),
         sa.Column("instrument_id", sa.BigInteger(), nullable=False),
+        sa.Column("instrument_code", sa.String(), nullable=False),
+        sa.Column("group_id", sa.BigInteger(), nullable=False),
+        sa.Column("unit_id", sa.BigInteger(), nullable=False),
+        sa.Column("unit_code", sa.String(), nullable=False),
+        sa.Column("sub_center_id", sa.BigInteger(), nullable=True),
+        sa.Column("sub_center_code", sa.String(), nullable=True),
         sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_number", sa.String(), nullable=False),
         sa.Column(
             "customer_class",
             sa.Enum(
@@ -1041,15 +1075,26 @@ def _tables() -> None:
         sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("charged_s", sa.BigInteger(), nullable=False),
         sa.Column("effective_s", sa.BigInteger(), nullable=False),
+        sa.Column("running_s", sa.BigInteger(), nullable=False),
+        sa.Column("overlap_s", sa.BigInteger(), nullable=False),
+        sa.Column("energy_wh", sa.BigInteger(), nullable=False),
         sa.Column("amount_fen", sa.BigInteger(), nullable=False),
         sa.Column("paid_principal_fen", sa.BigInteger(), nullable=False),
         sa.Column("paid_subsidy_fen", sa.BigInteger(), nullable=False),
         sa.Column("verified_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("superseded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "NOT withdrawn OR superseded_at IS NOT NULL", name=op.f("ck_usage_record_withdrawn_never_holds")
+        ),
+        sa.CheckConstraint("(version = 1) = (previous_digest IS NULL)", name=op.f("ck_usage_record_chain")),
+        sa.CheckConstraint(
+            "amount_fen = paid_principal_fen + paid_subsidy_fen", name=op.f("ck_usage_record_amount_is_what_was_paid")
+        ),
         sa.ForeignKeyConstraint(["instrument_id"], ["app.instrument.id"], name=op.f("fk_usage_record_instrument_id")),
         sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_usage_record_session_id")),
         sa.ForeignKeyConstraint(["verdict_id"], ["app.verdict.id"], name=op.f("fk_usage_record_verdict_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_usage_record")),
+        sa.UniqueConstraint("document_id", name=op.f("uq_usage_record_document_id")),
         schema="app",
     )
     op.create_index(
@@ -1059,10 +1104,21 @@ def _tables() -> None:
         unique=False,
         schema="app",
     )
+    op.create_index(op.f("ix_usage_record_ended_at_id"), "usage_record", ["ended_at", "id"], unique=False, schema="app")
     op.create_index(
-        op.f("ix_usage_record_instrument_id"), "usage_record", ["instrument_id"], unique=False, schema="app"
+        op.f("ix_usage_record_instrument_id_ended_at"),
+        "usage_record",
+        ["instrument_id", "ended_at"],
+        unique=False,
+        schema="app",
     )
-    op.create_index(op.f("ix_usage_record_session_id"), "usage_record", ["session_id"], unique=False, schema="app")
+    op.create_index(
+        op.f("ix_usage_record_session_id_version"),
+        "usage_record",
+        ["session_id", "version"],
+        unique=True,
+        schema="app",
+    )
     op.create_index(
         "uq_usage_record_current",
         "usage_record",
@@ -1679,3 +1735,8 @@ def _triggers() -> None:
             f"CREATE TRIGGER written_once BEFORE UPDATE OR DELETE ON app.{table} "
             f"FOR EACH ROW EXECUTE FUNCTION app.refuse_rewriting({arguments})"
         )
+    # What was superseded once never holds again: a change back is a next version, sealed like every other.
+    op.execute(
+        "CREATE TRIGGER superseded_once BEFORE UPDATE ON app.usage_record FOR EACH ROW"
+        " WHEN (OLD.superseded_at IS NOT NULL) EXECUTE FUNCTION app.refuse_change()"
+    )

@@ -111,18 +111,6 @@ def test_a_wrapped_secret_opens_only_for_its_purpose() -> None:
         crypto_box.unwrap(b"short", key=bytes(32), purpose="master key 1.1")
 
 
-def test_a_box_that_moves_meters_its_old_instrument_until_that_moment(database: Database) -> None:
-    at = clock.now()
-
-    def work(session: Session) -> list[tuple[int, bool]]:
-        first, second = (builders.instrument(session).id for _ in range(2))
-        for instrument_id, moment in ((first, at), (first, at), (second, at + timedelta(hours=1))):
-            service.place_box(session, box="B1", channel=0, instrument_id=instrument_id, actor="a", at=moment)
-        return [(each.instrument_id - first, each.valid_to is None) for each in service.placements(session, limit=10)]
-
-    assert database.run(work) == [(1, True), (0, False)]
-
-
 def _create(database: Database) -> EnrolmentCode:
     def work(session: Session) -> EnrolmentCode:
         instrument = builders.instrument(session)

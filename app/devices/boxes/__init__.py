@@ -1,0 +1,1 @@
+"""Collector boxes as staff look after them: enrolment, lists, alarms, calibration, dead letters."""
