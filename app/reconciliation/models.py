@@ -101,19 +101,49 @@ class Verdict(Base):
 
 
 class UsageRecord(Base):
-    """A verified usage record (核实使用记录): the one source for subsidy, appraisal, statistics and reports."""
+    """A version of a verified usage record (核实使用记录): the one source for subsidy, appraisal, statistics, reports.
+
+    Written once and sealed with the books; what changes is a next version, which supersedes this one. A version that is
+    `withdrawn` says that the use is verified no longer, and never holds. `superseded_at` is None of what holds now.
+    """
 
     __tablename__ = "usage_record"
     __table_args__ = (
+        Index(None, "session_id", "version", unique=True),
         Index("uq_usage_record_current", "session_id", unique=True, postgresql_where=text("superseded_at IS NULL")),
         Index("ix_usage_record_account_id_started_at", "account_id", "started_at"),
+        Index(None, "instrument_id", "ended_at"),
+        Index(None, "ended_at", "id"),
+        CheckConstraint("NOT withdrawn OR superseded_at IS NOT NULL", name="withdrawn_never_holds"),
+        CheckConstraint("(version = 1) = (previous_digest IS NULL)", name="chain"),
+        CheckConstraint("amount_fen = paid_principal_fen + paid_subsidy_fen", name="amount_is_what_was_paid"),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    session_id: Mapped[UUID] = mapped_column(ForeignKey(CardSession.id), index=True)
+    document_id: Mapped[UUID] = mapped_column(unique=True)
+    """Under which the books know the hash of this version."""
+    session_id: Mapped[UUID] = mapped_column(ForeignKey(CardSession.id))
+    version: Mapped[int]
+    previous_digest: Mapped[bytes | None]
+    """The hash of the version before: whoever has the newest one holds all of them."""
+    withdrawn: Mapped[bool]
     verdict_id: Mapped[int] = mapped_column(ForeignKey(Verdict.id))
-    instrument_id: Mapped[int] = mapped_column(ForeignKey(Instrument.id), index=True)
+    verdict_kind: Mapped[ChargeVerdict]
+    verified_by: Mapped[str | None]
+    """The login name of the person whose word verified the use; None: box and card alone did."""
+    algorithm_version: Mapped[int]
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """Collector sessions, verdict and tariffs it rests on, with their versions."""
+    instrument_id: Mapped[int] = mapped_column(ForeignKey(Instrument.id))
+    instrument_code: Mapped[str]
+    group_id: Mapped[int]
+    unit_id: Mapped[int]
+    unit_code: Mapped[str]
+    sub_center_id: Mapped[int | None]
+    """The instrument's home when the use was verified; it may move later."""
+    sub_center_code: Mapped[str | None]
     account_id: Mapped[int]
+    account_number: Mapped[str]
     customer_class: Mapped[CustomerClass]
     external: Mapped[bool]
     """对外服务: for another, unrelated unit."""
@@ -121,6 +151,12 @@ class UsageRecord(Base):
     ended_at: Mapped[datetime] = mapped_column(Moment)
     charged_s: Mapped[int]
     effective_s: Mapped[int]
+    """有效机时: warm-up, test and after-treatment within the charge."""
+    running_s: Mapped[int]
+    """What the use's own runs lie within the charge."""
+    overlap_s: Mapped[int]
+    """What any run lies within the charge."""
+    energy_wh: Mapped[int]
     amount_fen: Mapped[int]
     paid_principal_fen: Mapped[int]
     paid_subsidy_fen: Mapped[int]

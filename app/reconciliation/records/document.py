@@ -60,12 +60,21 @@ def canonical(document: Any) -> bytes:
     Raises TypeError for a number that is not whole: two programs may write it differently.
     """
     _refuse_fractions(document)
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+    return _compact(document)
+
+
+def json_digest(document: Any) -> str:
+    """Give the SHA-256 in hex of JSON that others keep, such as a tariff snapshot, in the same compact form."""
+    return hashlib.sha256(_compact(document)).hexdigest()
 
 
 def moment_text(moment: datetime) -> str:
     """Write a moment as the document has it: 2026-11-01T00:00:00.000000Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _compact(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
 
 
 def _refuse_fractions(value: Any) -> None:

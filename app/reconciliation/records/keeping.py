@@ -1,6 +1,5 @@
-"""Writes usage records: the next version where something changed, and in the same transaction its hash into the books."""
+"""Writes usage records: the next version where something changed, and its hash into the books in one transaction."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
@@ -12,9 +11,9 @@ from sqlalchemy.orm import Session
 import ledger
 from app.instruments.models import CustomerClass
 from app.money import round_half_up
-from app.reconciliation.evidence import from_s, to_s
-from app.reconciliation.models import UsageRecord, Verdict
-from app.reconciliation.records.document import KIND, canonical, digest_of, document_id_of
+from app.reconciliation.models import Adjustment, UsageRecord, Verdict
+from app.reconciliation.records.document import KIND, digest_of, document_id_of, json_digest
+from app.reconciliation.times import from_s, to_s
 from app.sessions.models import CardSession
 from telemetry.models import CollectorSession
 
@@ -29,7 +28,7 @@ def keep_usage_record(
 
     What it says decides, not on which version of the evidence: a new verdict with the same outcome confirms the record.
     """
-    charged = _charged(row, effective_s=effective_s)
+    charged = _charged(session, row, effective_s=effective_s)
     current = current_record(session, row)
     if current is not None and current.verdict_id == verdict.id and _says(current, charged):
         return current
@@ -113,11 +112,20 @@ def _says(record: UsageRecord, columns: Mapping[str, Any]) -> bool:
     return all(getattr(record, name) == value for name, value in columns.items())
 
 
-def _charged(row: CardSession, *, effective_s: int) -> dict[str, Any]:
-    """Give what the card says: times in whole seconds, and the money as it stands now."""
+def _charged(session: Session, row: CardSession, *, effective_s: int) -> dict[str, Any]:
+    """Give what the card says: times in whole seconds, and the money that was charged and did not go back."""
     started_at, ended_at = row.started_at, row.ended_at
     if started_at is None or ended_at is None or row.amount_fen is None:
         raise AssertionError("a captured session has its times and its amount")
+    principal_fen, subsidy_fen = session.execute(
+        select(
+            func.coalesce(func.sum(Adjustment.principal_fen), 0), func.coalesce(func.sum(Adjustment.subsidy_fen), 0)
+        ).where(Adjustment.session_id == row.id)
+    ).one()
+    paid = {
+        "paid_principal_fen": row.paid_principal_fen - int(principal_fen or 0),
+        "paid_subsidy_fen": row.paid_subsidy_fen - int(subsidy_fen or 0),
+    }
     return {
         "instrument_id": row.instrument_id,
         "account_id": row.account_id,
@@ -127,9 +135,8 @@ def _charged(row: CardSession, *, effective_s: int) -> dict[str, Any]:
         "ended_at": ended_at,
         "charged_s": to_s(ended_at) - to_s(started_at),
         "effective_s": effective_s,
-        "amount_fen": row.amount_fen,
-        "paid_principal_fen": row.paid_principal_fen,
-        "paid_subsidy_fen": row.paid_subsidy_fen,
+        "amount_fen": sum(paid.values()),
+        **paid,
     }
 
 
@@ -195,7 +202,7 @@ def _evidence(session: Session, row: CardSession, verdict: Verdict) -> dict[str,
             }
             for share in shares
         ],
-        "verdict": {"version": verdict.version, "sha256": _sha256(verdict.evidence)},
+        "verdict": {"version": verdict.version, "sha256": json_digest(verdict.evidence)},
         "tariffs": _tariffs(row),
     }
 
@@ -210,8 +217,4 @@ def _tariffs(row: CardSession) -> dict[str, Any]:
         if datetime.fromisoformat(change["from"]) < from_s(ended_s)
     ]
     first = snapshot.get("tariff_id")
-    return {"ids": ([] if first is None else [first]) + later, "sha256": _sha256(snapshot)}
-
-
-def _sha256(document: Any) -> str:
-    return hashlib.sha256(canonical(document)).hexdigest()
+    return {"ids": ([] if first is None else [first]) + later, "sha256": json_digest(snapshot)}

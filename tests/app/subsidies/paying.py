@@ -10,7 +10,7 @@ from app.cards.models import Project, ProjectLevel
 from app.db import Database
 from app.instruments.models import CollaborativeListing
 from app.people.models import Organisation
-from app.reconciliation import recording
+from app.reconciliation import recording, records
 from app.reconciliation.models import ChargeVerdict
 from app.sessions.models import CardSession
 from app.subsidies import service
@@ -86,12 +86,12 @@ class Till(World):
                 charge_only_s=0,
                 box_only_s=0,
             )
-            recording.keep_usage_record(session, row, verdict, effective_s=3600, at=NOW)
+            records.keep_usage_record(session, row, verdict, effective_s=3600, at=NOW)
 
     def let_fall(self, charge: UUID) -> None:
         """Take the usage record away, as a verdict that no longer verifies does."""
         with self.database.transaction() as session:
-            recording.drop_usage_record(session, session.get_one(CardSession, charge), at=NOW)
+            records.drop_usage_record(session, session.get_one(CardSession, charge), at=NOW)
 
     def pay(self, *, limit: int = 100) -> int:
         return self.database.run(lambda session: service.pay_due(session, at=NOW + timedelta(hours=1), limit=limit))
