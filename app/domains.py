@@ -13,6 +13,7 @@ DOMAINS = (
     "topups",
     "sessions",
     "reconciliation",
+    "reconciliation.records",
     "subsidies",
     "accounting",
     "reports",

@@ -12,7 +12,7 @@ from app.fields import PageQuery
 from app.people.models import Role
 from app.problems import refuses
 from app.reconciliation import reading, schemas, service
-from app.reconciliation.models import BoxVerdict, UsageRecord, Verdict
+from app.reconciliation.models import BoxVerdict, Verdict
 from app.security import principal, require
 from app.web import database
 
@@ -107,18 +107,6 @@ def list_unpaid_use(query: dict[str, Any]) -> dict[str, Any]:
         return {"unpaid_use": [_unpaid(row) for row in found], "total": total}
 
 
-@blueprint.get("/usage-records")
-@refuses(blueprint, Code.NOT_LOGGED_IN)
-@blueprint.arguments(schemas.UsageRecordsQuery, location="query")
-@blueprint.response(HTTPStatus.OK, schemas.UsageRecordsSchema)
-@require()
-def list_usage_records(query: dict[str, Any]) -> dict[str, Any]:
-    """Give a page of the verified usage records of your accounts and of instruments you manage."""
-    with database().reader() as session:
-        found, total = reading.list_usage_records(session, reader=principal(), **query)
-        return {"usage_records": [_usage_record(row) for row in found], "total": total}
-
-
 def _verdict(row: Verdict) -> dict[str, Any]:
     given = {name: row.evidence[name] for name in ("idle_s", "unknown_s", "runs")}
     columns = (
@@ -133,18 +121,6 @@ def _verdict(row: Verdict) -> dict[str, Any]:
         "started_at": row.session.started_at,
         "ended_at": row.session.ended_at,
         "reviewed_by": None if row.reviewed_by is None else row.reviewed_by.name,
-    }
-
-
-def _usage_record(row: UsageRecord) -> dict[str, Any]:
-    columns = (
-        *("id", "session_id", "account_id", "customer_class", "external", "started_at", "ended_at", "charged_s"),
-        *("effective_s", "amount_fen", "paid_principal_fen", "paid_subsidy_fen", "verified_at"),
-    )
-    return {
-        **{name: getattr(row, name) for name in columns},
-        "instrument_code": row.instrument.code,
-        "verdict": row.verdict.verdict,
     }
 
 

@@ -1,6 +1,5 @@
-"""What people read of reconciliation: verdicts, exceptions, unpaid use, usage records; each within her own walls."""
+"""What people read of reconciliation: verdicts, exceptions, unpaid use; each within her own walls."""
 
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
@@ -13,7 +12,6 @@ from app.reconciliation.models import (
     VERIFYING,
     BoxVerdict,
     ChargeVerdict,
-    UsageRecord,
     Verdict,
 )
 from app.reconciliation.visibility import NO_EXCEPTION, managed_by, owned_by
@@ -70,30 +68,6 @@ def versions_of(session: Session, *, session_id: UUID, reader: Principal) -> lis
     if not found:
         raise Refusal(Code.NOT_FOUND)
     return found
-
-
-def list_usage_records(
-    session: Session,
-    *,
-    reader: Principal,
-    started_from: datetime | None = None,
-    started_before: datetime | None = None,
-    page: int = 1,
-    page_size: int = 50,
-) -> tuple[list[UsageRecord], int]:
-    """Give a page of the usage records that hold now, newest use first, and how many there are."""
-    visible = or_(
-        owned_by(reader, account_id=UsageRecord.account_id), managed_by(reader, instrument_id=UsageRecord.instrument_id)
-    )
-    query = select(UsageRecord).where(UsageRecord.superseded_at.is_(None), visible)
-    if started_from is not None:
-        query = query.where(UsageRecord.started_at >= started_from)
-    if started_before is not None:
-        query = query.where(UsageRecord.started_at < started_before)
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    query = query.options(joinedload(UsageRecord.instrument), joinedload(UsageRecord.verdict))
-    ordered = query.order_by(UsageRecord.started_at.desc(), UsageRecord.id)
-    return list(session.scalars(ordered.limit(page_size).offset((page - 1) * page_size))), total
 
 
 def list_unpaid_use(

@@ -3,7 +3,6 @@
 from marshmallow import fields, validate
 
 from app.fields import INTEGER_MAX, Moment, PageQuery, Strict, Text, Whole
-from app.instruments.models import CustomerClass
 from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, Review
 
 
@@ -12,13 +11,6 @@ class VerdictsQuery(PageQuery):
 
     verdict = fields.Enum(ChargeVerdict, by_value=True, load_default=None, metadata={"example": "over_charged"})
     instrument_id = fields.Integer(load_default=None, validate=validate.Range(1, INTEGER_MAX), metadata={"example": 3})
-
-
-class UsageRecordsQuery(PageQuery):
-    """Which usage records: by the beginning of the use."""
-
-    started_from = Moment(load_default=None, metadata={"example": "2026-03-01T00:00:00+08:00"})
-    started_before = Moment(load_default=None, metadata={"example": "2026-04-01T00:00:00+08:00"})
 
 
 class RunShareSchema(Strict):
@@ -73,33 +65,6 @@ class ReviewSchema(Strict):
         metadata={"description": "verified: the use was real and as charged; upheld: the verdict stands."},
     )
     note = Text(required=True, minimum=5, maximum=1000, metadata={"example": "看过仪器日志，样品表与机时一致。"})
-
-
-class UsageRecordSchema(Strict):
-    """A verified usage record (核实使用记录)."""
-
-    id = Whole(required=True, metadata={"example": 12})
-    session_id = fields.UUID(required=True)
-    instrument_code = fields.String(required=True, metadata={"example": "CQ-0001"})
-    account_id = Whole(required=True, metadata={"example": 7})
-    customer_class = fields.Enum(CustomerClass, by_value=True, required=True)
-    external = fields.Boolean(required=True, metadata={"description": "对外服务: for another unit."})
-    started_at = Moment(required=True)
-    ended_at = Moment(required=True)
-    charged_s = Whole(required=True, metadata={"example": 3600})
-    effective_s = Whole(required=True, metadata={"description": "有效机时 within the charge.", "example": 3300})
-    amount_fen = Whole(required=True, metadata={"example": 50000})
-    paid_principal_fen = Whole(required=True, metadata={"example": 32000})
-    paid_subsidy_fen = Whole(required=True, metadata={"example": 18000})
-    verdict = fields.Enum(ChargeVerdict, by_value=True, required=True)
-    verified_at = Moment(required=True)
-
-
-class UsageRecordsSchema(Strict):
-    """A page of usage records."""
-
-    usage_records = fields.List(fields.Nested(UsageRecordSchema), required=True)
-    total = Whole(required=True, metadata={"example": 3})
 
 
 class UnpaidUseSchema(Strict):

@@ -88,7 +88,7 @@ def test_a_reviewed_charge_is_verified_by_name_and_leaves_the_queue(staffed: Wor
         "version": 2,
     }
     assert client.get(f"{ROOT}/exceptions", headers=manager).get_json()["total"] == 0
-    assert client.get(f"{ROOT}/usage-records", headers=manager).get_json()["total"] == 2
+    assert len(client.get("/api/v1/usage-records", headers=manager).get_json()["usage_records"]) == 2
     again = client.post(address, json=body, headers=manager)
     assert (again.status_code, again.get_json()["code"]) == (409, "NOT_REVIEWABLE")
 
@@ -116,15 +116,6 @@ def test_verdicts_can_be_asked_for_by_instrument_and_word(client: FlaskClient) -
     assert client.get(f"{ROOT}/verdicts", query_string=elsewhere, headers=holder).get_json()["total"] == 0
     for wrong in ({"instrument_id": 2**70}, {"instrument_id": 0}, {"verdict": "paid"}, {"page": 0}):
         assert client.get(f"{ROOT}/verdicts", query_string=wrong, headers=holder).status_code == 422
-
-
-@pytest.mark.usefixtures("staffed")
-def test_usage_records_can_be_asked_for_by_time(client: FlaskClient) -> None:
-    holder = builders.bearer(client, "holder")
-    everything = client.get(f"{ROOT}/usage-records", headers=holder).get_json()["usage_records"]
-    assert [(row["charged_s"], row["paid_principal_fen"]) for row in everything] == [(3600, 32_000)]
-    later = {"started_from": at(11).isoformat()}
-    assert client.get(f"{ROOT}/usage-records", query_string=later, headers=holder).get_json()["total"] == 0
 
 
 def test_nobody_reviews_her_own_use(world: World) -> None:
