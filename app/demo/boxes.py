@@ -10,6 +10,7 @@ from typing import Any
 from app import clock
 from telemetry.box.agent import BoxAgent
 from telemetry.box.programme import Programme, load
+from telemetry.commands import Configuration
 
 # A message for every simulated minute: a watcher sees the state change about as soon as a person beside the box would.
 SAMPLE_S = 10
@@ -66,11 +67,10 @@ def _agent(box: Mapping[str, Any], *, folder: Path, speed: float) -> BoxAgent:
         password=box["password"],
         host=os.environ["TESTCARD_MQTT_HOST"],
         port=int(os.environ["TESTCARD_MQTT_PORT"]),
-        source=programme_of(box),
+        sources=[programme_of(box)],
         now=clock.now,
         buffer_path=folder / f"{box['code']}.db",
-        sample_s=SAMPLE_S,
-        batch=SAMPLES_PER_MESSAGE,
+        configuration=Configuration(sample_s=SAMPLE_S, batch=SAMPLES_PER_MESSAGE),
         speed=speed,
         reconnect_s_max=RECONNECT_S_MAX,
     )

@@ -1,60 +1,106 @@
 """Shelly Gen2 to Gen4: notifications that say only what changed, and component states that carry no time."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from telemetry.adapters.values import MeterReading, number, parse_json, parse_object, power, scaled
+from telemetry.adapters.values import Flag, MeterReading, number, parse_json, parse_object, power, scaled, unix_time
 from telemetry.errors import DeadReason, MessageRefused
-from telemetry.messages import DEVICE_MS_MAX, DEVICE_MS_MIN
 
 # Component → where its power and its energy in Wh are. Three-phase meters keep energy in a component of its own.
-_POWER = {"switch": "apower", "pm1": "apower", "cover": "apower", "em": "total_act_power", "em1": "act_power"}
+_POWER = {"switch": "apower", "pm1": "apower", "cover": "apower", "light": "apower"}
+_METERS = {"em": "total_act_power", "em1": "act_power"}
 _ENERGY = {"emdata": "total_act", "em1data": "total_act_energy"}
+_PHASES = ("a", "b", "c")
+ENERGY_STEP_WH = 0.1
 TOPICS = ("events/rpc", "status/+", "online")
+_METHODS = ("NotifyStatus", "NotifyFullStatus")
 
 
 def read(topic: str, payload: bytes) -> list[MeterReading]:
     """Give the readings of one message below the device's prefix. Raises MessageRefused."""
     if topic.endswith("/online"):
         return [MeterReading(online=parse_json(payload) is True)]
-    content = parse_object(payload)
     if topic.endswith("/events/rpc"):
-        if content.get("method") not in ("NotifyStatus", "NotifyFullStatus"):
-            return []
-        params = content.get("params")
-        if not isinstance(params, dict):
-            raise MessageRefused(DeadReason.FIELD_WRONG)
-        at = _time(params.get("ts"))
-        return [reading for name, part in params.items() for reading in _component(name, part, at=at)]
-    _, _, name = topic.rpartition("/status/")
-    return list(_component(name, content, at=None))
+        return _notification(parse_object(payload))
+    _, found, name = topic.rpartition("/status/")
+    if not found:
+        return []
+    content = parse_json(payload)
+    if not isinstance(content, dict):
+        if name.partition(":")[0] not in {*_POWER, *_METERS, *_ENERGY}:
+            return []  # `status/mqtt` and the like say things that are none of ours in whatever form
+        raise MessageRefused(DeadReason.NOT_AN_OBJECT)
+    return list(_component(name, content))
 
 
-def _component(name: str, content: Any, *, at: datetime | None) -> Iterator[MeterReading]:
-    kind, _, place = name.partition(":")
-    if kind not in _POWER and kind not in _ENERGY:
-        return
-    if not place.isdecimal() or not isinstance(content, dict):
+def _notification(content: dict[str, Any]) -> list[MeterReading]:
+    if content.get("method") not in _METHODS:
+        return []
+    params = content.get("params")
+    if not isinstance(params, dict):
         raise MessageRefused(DeadReason.FIELD_WRONG)
-    total = content.get(_ENERGY[kind]) if kind in _ENERGY else _total(content)
+    at = unix_time(params.get("ts"))
+    # Before it has met a time server a Shelly counts from 1970.
+    flags = frozenset({Flag.CLOCK_UNSET}) if at is None and params.get("ts") is not None else frozenset()
+    booted_at = _booted_at(params.get("sys"))
+    return [
+        replace(reading, at=at, flags=flags, booted_at=booted_at)
+        for name, part in params.items()
+        for reading in _component(name, part)
+    ]
+
+
+def _component(name: str, content: Any) -> Iterator[MeterReading]:
+    kind, _, place = name.partition(":")
+    if kind not in _POWER and kind not in _METERS and kind not in _ENERGY:
+        return
+    if not (place.isascii() and place.isdecimal()) or len(place) > 3 or not isinstance(content, dict):  # noqa: PLR2004
+        raise MessageRefused(DeadReason.FIELD_WRONG)
+    if kind in _ENERGY:
+        yield MeterReading(
+            channel=int(place), energy_wh=scaled(content.get(_ENERGY[kind]), 1), energy_step_wh=ENERGY_STEP_WH
+        )
+    elif kind in _METERS:
+        yield _meter(int(place), content, power_key=_METERS[kind])
+    else:
+        yield _switch(int(place), content, power_key=_POWER[kind])
+
+
+def _switch(channel: int, content: dict[str, Any], *, power_key: str) -> MeterReading:
+    energy = content.get("aenergy")
+    counted = energy if isinstance(energy, dict) else {}
     output = content.get("output")
-    yield MeterReading(
-        channel=int(place),
-        power_w=power(content.get(_POWER[kind])) if kind in _POWER else None,
-        energy_wh=scaled(total, 1),
+    return MeterReading(
+        channel=channel,
+        power_w=power(content.get(power_key)),
+        voltage_v=number(content.get("voltage")),
+        current_a=number(content.get("current")),
+        energy_wh=scaled(counted.get("total"), 1),
+        energy_step_wh=ENERGY_STEP_WH,
         relay_on=output if isinstance(output, bool) else None,
-        at=at,
+        not_before=unix_time(counted.get("minute_ts")),
     )
 
 
-def _total(content: dict[str, Any]) -> object:
-    energy = content.get("aenergy")
-    return energy.get("total") if isinstance(energy, dict) else None
+def _meter(channel: int, content: dict[str, Any], *, power_key: str) -> MeterReading:
+    phases = [f"{phase}_act_power" for phase in _PHASES if f"{phase}_act_power" in content]
+    total_current = content.get("total_current", content.get("current"))
+    return MeterReading(
+        channel=channel,
+        power_w=power(content.get(power_key)),
+        power_w_phases=tuple(power(content[phase]) for phase in phases),
+        voltage_v=number(content.get("voltage")),
+        current_a=number(total_current),
+    )
 
 
-def _time(value: object) -> datetime | None:
-    found = number(value)
-    # Before it has met a time server a Shelly counts from 1970.
-    is_set = found is not None and DEVICE_MS_MIN <= found * 1000 < DEVICE_MS_MAX
-    return datetime.fromtimestamp(found, UTC) if found is not None and is_set else None
+def _booted_at(system: object) -> datetime | None:
+    """Give when the device was switched on: after a power cut some counters begin again at 0."""
+    if not isinstance(system, dict):
+        return None
+    now, uptime_s = unix_time(system.get("unixtime")), number(system.get("uptime"))
+    if now is None or uptime_s is None or not 0 <= uptime_s <= now.timestamp():
+        return None
+    return now - timedelta(seconds=uptime_s)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from telemetry.states import MEAN_MS_MIN, Reading
@@ -22,7 +22,7 @@ BIN_S = MEAN_MS_MIN // 1000
 Slice = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """Mean powers on a grid of 10 s, where the meter gave any. Times are whole seconds since 1970."""
 
@@ -33,6 +33,23 @@ class Trace:
         """Give the mean power at a moment; in a gap of the trace, the last before it."""
         index = bisect_right(self.starts_s, at_s) - 1
         return self.powers_w[max(index, 0)]
+
+    def energy_wh(self, start_s: float, end_s: float) -> float:
+        """Give the energy between two moments."""
+        return (self._watt_seconds(end_s) - self._watt_seconds(start_s)) / 3600
+
+    def _watt_seconds(self, at_s: float) -> float:
+        index = max(bisect_right(self.starts_s, at_s) - 1, 0)
+        return self._sums[index] + self.powers_w[index] * (at_s - self.starts_s[index])
+
+    @cached_property
+    def _sums(self) -> list[float]:
+        """The watt-seconds before each step; in a gap of the trace the last power goes on."""
+        steps = (
+            (after_s - before_s) * power_w
+            for (before_s, after_s), power_w in zip(pairwise(self.starts_s), self.powers_w, strict=False)
+        )
+        return list(accumulate(steps, initial=0.0))
 
     def readings(self) -> Iterator[Reading]:
         """Give the trace as a box would have sent it: unbroken readings, gaps between them."""
@@ -98,6 +115,31 @@ class Programme:
     def cycle(self) -> timedelta:
         """How long one round takes."""
         return timedelta(seconds=self._ends_s[-1])
+
+    @property
+    def rollover_wh(self) -> None:
+        """Its counter never goes round."""
+
+    def mean_w(self, *, start: datetime, start_up_s: float, seconds: float) -> float:  # noqa: ARG002 - needs no uptime
+        """Give the mean power over `seconds`."""
+        steps = max(round(seconds / BIN_S), 1)
+        return sum(self.power_w(start + timedelta(seconds=step * BIN_S)) for step in range(steps)) / steps
+
+    def energy_wh(self, *, at: datetime, up_s: float) -> float:  # noqa: ARG002 - needs no uptime
+        """Give what a meter would have counted since the programme began, whether or not a box was there to ask it."""
+        if at < self.starts_at:
+            return 0.0
+        rounds, rest = divmod(at - self.starts_at, self.cycle)
+        played_s = rest.total_seconds()
+        index = bisect_right(self._ends_s, played_s)
+        until_s = self.slices[index][1] - (self._ends_s[index] - played_s)
+        counted_wh = self._counted_wh[index] + load(self.trace).energy_wh(self.slices[index][0], until_s)
+        return round(rounds * self._counted_wh[-1] + counted_wh, 3)
+
+    @cached_property
+    def _counted_wh(self) -> list[float]:
+        """What has been counted before each slice, and at the end of the last."""
+        return list(accumulate((load(self.trace).energy_wh(*each) for each in self.slices), initial=0.0))
 
     def power_w(self, at: datetime) -> float:
         """Give the mean power over the 10 s of the trace that are played at this moment."""
