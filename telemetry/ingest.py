@@ -75,24 +75,31 @@ WITH taken AS (
            energy_wh, synced, buffered, started_at, ended_at
     FROM pg_temp.incoming ORDER BY box, boot, seq, place
     ON CONFLICT (box, boot, seq) DO NOTHING
-    RETURNING box, boot, kind, channel, received_at, uptime_ms, synced AND device_at IS NOT NULL AS timed, buffered,
+    RETURNING box, boot, kind, channel, received_at, device_at, uptime_ms, synced AND device_at IS NOT NULL AS timed, buffered,
               started_at, ended_at
 ), clocks AS (
     INSERT INTO telemetry.clock_offset AS c
-        (box, boot, live_messages, booted_at, booted_at_buffered, offset_s, unsynced)
+        (box, boot, live_messages, booted_at, booted_at_buffered, offset_s, unsynced,
+         epoch_min, epoch_max, uptime_ms_max)
     SELECT box, boot,
            count(*) FILTER (WHERE NOT buffered),
            min(received_at - (ended_at - started_at) - uptime_ms * interval '1 ms') FILTER (WHERE NOT buffered),
            min(received_at - (ended_at - started_at) - uptime_ms * interval '1 ms'),
            min(extract(epoch FROM received_at - ended_at)) FILTER (WHERE NOT buffered AND timed),
-           bool_or(NOT timed)
+           bool_or(NOT timed),
+           min(device_at - uptime_ms * interval '1 ms') FILTER (WHERE timed),
+           max(device_at - uptime_ms * interval '1 ms') FILTER (WHERE timed),
+           max(uptime_ms)
     FROM taken GROUP BY box, boot ORDER BY box, boot
     ON CONFLICT (box, boot) DO UPDATE SET
         live_messages = c.live_messages + excluded.live_messages,
         booted_at = least(c.booted_at, excluded.booted_at),
         booted_at_buffered = least(c.booted_at_buffered, excluded.booted_at_buffered),
         offset_s = least(c.offset_s, excluded.offset_s),
-        unsynced = c.unsynced OR excluded.unsynced
+        unsynced = c.unsynced OR excluded.unsynced,
+        epoch_min = least(c.epoch_min, excluded.epoch_min),
+        epoch_max = greatest(c.epoch_max, excluded.epoch_max),
+        uptime_ms_max = greatest(c.uptime_ms_max, excluded.uptime_ms_max)
 ), dirtied AS (
     INSERT INTO telemetry.dirty_range (box, channel, from_at, until_at)
     SELECT box, channel, min(started_at), max(ended_at) FROM taken WHERE kind = 'm' GROUP BY box, channel

@@ -174,6 +174,10 @@ class ClockOffset(Base):
     # Least of (receipt - device time) over live synced messages: how far the clock is behind ours; below 0, ahead.
     offset_s: Mapped[float | None]
     unsynced: Mapped[bool]  # at least one message came before the box knew the time
+    # Least and greatest of (device time - uptime) over synced messages: apart, the clock was set within the boot.
+    epoch_min: Mapped[datetime | None]
+    epoch_max: Mapped[datetime | None]
+    uptime_ms_max: Mapped[int]
     shifted: Mapped[bool] = mapped_column(server_default=text("false"))  # laid in time by uptime, against its clock
 
 
@@ -190,20 +194,54 @@ class DirtyRange(Base):
     until_at: Mapped[datetime]
 
 
+class NewestBirth(Base):
+    """The newest birth of a box by (boot, connection, uptime): what it still holds decides what is lost for ever."""
+
+    __tablename__ = "newest_birth"
+
+    box: Mapped[str] = mapped_column(ForeignKey("telemetry.box.code"), primary_key=True)
+    boot: Mapped[int]
+    connection: Mapped[int]
+    uptime_ms: Mapped[int]
+    pending: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # boot, first, boot, first, ...
+
+
 class Presence(Base):
-    """What the box last said of itself: birth, will, heartbeat."""
+    """What the box last said of itself, by (boot, connection): birth, will, heartbeat; no order of arrival matters."""
 
     __tablename__ = "presence"
 
     box: Mapped[str] = mapped_column(ForeignKey("telemetry.box.code"), primary_key=True)
     boot: Mapped[int]
     connection: Mapped[int]
-    online: Mapped[bool]
+    online: Mapped[bool]  # the will is the last word of a connection: nothing it said brings it back
     born: Mapped[bool]  # this connection has sent its birth
-    heard_at: Mapped[datetime]
+    heard_at: Mapped[datetime | None]  # its own voice, live; neither the will nor what the broker kept
     firmware: Mapped[str | None]
     configuration_hash: Mapped[str | None]
     buffered_messages: Mapped[int | None]
+    heartbeat_at: Mapped[datetime | None]  # when `buffered_messages` was said
+
+
+class IngestWorker(Base):
+    """An ingest worker that lives: it says so again before `until`, by the database's clock."""
+
+    __tablename__ = "ingest_worker"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[datetime]
+
+
+class ShardLease(Base):
+    """The right of one worker to take the messages of one set of shards, until a moment of the database's clock."""
+
+    __tablename__ = "shard_lease"
+    __table_args__ = (CheckConstraint("number BETWEEN 0 AND sets - 1", name="number_range"),)
+
+    number: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    sets: Mapped[int] = mapped_column(SmallInteger)  # into how many sets all shards are parted
+    worker: Mapped[str | None]
+    until: Mapped[datetime | None]
 
 
 class CalibrationVersion(Base):

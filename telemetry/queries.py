@@ -56,12 +56,16 @@ def live_states(session: Session, *, boxes: Iterable[str], now: datetime) -> dic
 def _live(state: ChannelState, presence: Presence | None, *, now: datetime) -> LiveState:
     is_silent = now - state.last_live_at > SILENT_AFTER
     if presence is not None:
-        is_silent = is_silent or not presence.online or now - presence.heard_at > SILENT_AFTER
+        is_silent = is_silent or not presence.online or _is_long_ago(presence.heard_at, now=now)
     if is_silent or state.state == State.UNKNOWN:
         return LiveState(state=State.UNKNOWN, power_w=None, since=state.last_live_at, last_live_at=state.last_live_at)
     return LiveState(
         state=State(state.state), power_w=state.power_w, since=state.since, last_live_at=state.last_live_at
     )
+
+
+def _is_long_ago(heard_at: datetime | None, *, now: datetime) -> bool:
+    return heard_at is None or now - heard_at > SILENT_AFTER
 
 
 def sessions_between(

@@ -14,6 +14,7 @@ def upgrade() -> None:
     _create_boxes()
     _create_messages()
     _create_sessions()
+    _create_workers()
 
 
 def _create_boxes() -> None:
@@ -39,10 +40,11 @@ def _create_boxes() -> None:
         sa.Column("connection", sa.BigInteger(), nullable=False),
         sa.Column("online", sa.Boolean(), nullable=False),
         sa.Column("born", sa.Boolean(), nullable=False),
-        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("firmware", sa.Text(), nullable=True),
         sa.Column("configuration_hash", sa.Text(), nullable=True),
         sa.Column("buffered_messages", sa.BigInteger(), nullable=True),
+        sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_presence_box"),
         sa.PrimaryKeyConstraint("box", name="pk_presence"),
         schema="telemetry",
@@ -161,6 +163,9 @@ def _create_messages() -> None:
         sa.Column("booted_at_buffered", sa.DateTime(timezone=True), nullable=False),
         sa.Column("offset_s", sa.Double(), nullable=True),
         sa.Column("unsynced", sa.Boolean(), nullable=False),
+        sa.Column("epoch_min", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("epoch_max", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("uptime_ms_max", sa.BigInteger(), nullable=False),
         sa.Column("shifted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_clock_offset_box"),
         sa.PrimaryKeyConstraint("box", "boot", name="pk_clock_offset"),
@@ -237,5 +242,36 @@ def _create_sessions() -> None:
         sa.CheckConstraint("state IN ('off', 'standby', 'running', 'unknown')", name="ck_channel_state_state_known"),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_channel_state_box"),
         sa.PrimaryKeyConstraint("box", "channel", name="pk_channel_state"),
+        schema="telemetry",
+    )
+
+
+def _create_workers() -> None:
+    op.create_table(
+        "newest_birth",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=False),
+        sa.Column("connection", sa.BigInteger(), nullable=False),
+        sa.Column("uptime_ms", sa.BigInteger(), nullable=False),
+        sa.Column("pending", sa.ARRAY(sa.BigInteger()), nullable=False),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_newest_birth_box"),
+        sa.PrimaryKeyConstraint("box", name="pk_newest_birth"),
+        schema="telemetry",
+    )
+    op.create_table(
+        "ingest_worker",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_ingest_worker"),
+        schema="telemetry",
+    )
+    op.create_table(
+        "shard_lease",
+        sa.Column("number", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("sets", sa.SmallInteger(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("number BETWEEN 0 AND sets - 1", name="ck_shard_lease_number_range"),
+        sa.PrimaryKeyConstraint("number", name="pk_shard_lease"),
         schema="telemetry",
     )
