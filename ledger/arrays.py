@@ -50,13 +50,13 @@ class _Ready(Dumper):
 
 
 psycopg.adapters.register_dumper(Array, _Ready)
-_NULLABLE = frozenset({"uuid", "text", "bytea", "timestamptz"})
 
 
 class _Type(NamedTuple):
     oid: int
     array_oid: int
     elements: Callable[[Sequence[Any]], bytes]
+    nullable_elements: Callable[[Sequence[Any]], bytes] | None = None
 
 
 def array(type_: str, values: Sequence[Any]) -> Array:
@@ -65,17 +65,23 @@ def array(type_: str, values: Sequence[Any]) -> Array:
     None is null in arrays of uuid, text, bytea and timestamptz. Raises struct.error for a number out of range.
     """
     found = _TYPES[type_]
-    count = len(values)
-    if count == 0:
+    if not values:
         return Array(struct.pack("!3i", 0, 0, found.oid), found.array_oid)
-    has_null = type_ in _NULLABLE and _has_null(values)
-    elements = _NULL * count if has_null and values.count(None) == count else found.elements(values)
-    return Array(struct.pack("!5i", 1, int(has_null), found.oid, count, 1) + elements, found.array_oid)
+    has_null, elements = _elements(found, values)
+    return Array(struct.pack("!5i", 1, int(has_null), found.oid, len(values), 1) + elements, found.array_oid)
 
 
-def _has_null(values: Sequence[Any]) -> bool:
-    # The columns of a batch are null in every row, or in none; `in` compares each value, and a UUID compares slowly.
-    return values[0] is None or any(value is None for value in values)
+def _elements(type_: _Type, values: Sequence[Any]) -> tuple[bool, bytes]:
+    """Pack the values; the columns of a batch are null in every row, or in none, and are not looked through for it."""
+    if type_.nullable_elements is None:
+        return False, type_.elements(values)
+    if values[0] is None:
+        is_all_null = values.count(None) == len(values)
+        return True, _NULL * len(values) if is_all_null else type_.nullable_elements(values)
+    try:
+        return False, type_.elements(values)
+    except (AttributeError, TypeError):  # what a None does not have
+        return True, type_.nullable_elements(values)
 
 
 @lru_cache(maxsize=1024)
@@ -97,31 +103,33 @@ def _numbers(letter: str) -> Callable[[Sequence[int]], bytes]:
 _bigints = _numbers("q")
 
 
-def _moments(values: Sequence[datetime | None]) -> bytes:
-    if _has_null(values):
-        return b"".join(
-            _NULL if value is None else struct.pack("!iq", 8, (value - _EPOCH) // _MICROSECOND) for value in values
-        )
-    return _bigints([(value - _EPOCH) // _MICROSECOND for value in values if value is not None])
+def _moments(values: Sequence[datetime]) -> bytes:
+    return _bigints([(value - _EPOCH) // _MICROSECOND for value in values])
 
 
-def _uuids(values: Sequence[UUID | None]) -> bytes:
-    if not _has_null(values):
-        return _SIXTEEN + _SIXTEEN.join([value.int.to_bytes(16) for value in values if value is not None])
-    return b"".join([_NULL if value is None else _SIXTEEN + value.int.to_bytes(16) for value in values])
+def _uuids(values: Sequence[UUID]) -> bytes:
+    return _SIXTEEN + _SIXTEEN.join([value.int.to_bytes(16) for value in values])
 
 
-def _behind_length(values: Sequence[bytes | None]) -> bytes:
-    return b"".join([_NULL if value is None else len(value).to_bytes(4) + value for value in values])
+def _texts(values: Sequence[str]) -> bytes:
+    return _byte_strings([value.encode() for value in values])
+
+
+def _byte_strings(values: Sequence[bytes]) -> bytes:
+    return b"".join([len(value).to_bytes(4) + value for value in values])
+
+
+def _nullable(elements: Callable[[Sequence[Any]], bytes]) -> Callable[[Sequence[Any]], bytes]:
+    return lambda values: b"".join([_NULL if value is None else elements((value,)) for value in values])
 
 
 _TYPES = {
-    "uuid": _Type(2950, 2951, _uuids),
+    "uuid": _Type(2950, 2951, _uuids, _nullable(_uuids)),
     "bigint": _Type(20, 1016, _bigints),
     "integer": _Type(23, 1007, _numbers("i")),
     "smallint": _Type(21, 1005, _numbers("h")),
     "boolean": _Type(16, 1000, _numbers("?")),
-    "text": _Type(25, 1009, lambda values: _behind_length([None if v is None else v.encode() for v in values])),
-    "bytea": _Type(17, 1001, _behind_length),
-    "timestamptz": _Type(1184, 1185, _moments),
+    "text": _Type(25, 1009, _texts, _nullable(_texts)),
+    "bytea": _Type(17, 1001, _byte_strings, _nullable(_byte_strings)),
+    "timestamptz": _Type(1184, 1185, _moments, _nullable(_moments)),
 }

@@ -42,6 +42,7 @@ class AccountState:
     credits_pending_fen: int
     credits_posted_fen: int
     last_at: datetime
+    is_changed: bool = False
 
     def sums(self) -> tuple[int, int, int, int]:
         """Give the four sums in the order of `Balances`."""
@@ -100,7 +101,7 @@ def form_refusal(event: NewTransfer, flags: int) -> Status | None:
         return Status.CREDIT_ACCOUNT_ID_MUST_NOT_BE_ZERO
     if event.credit_account_id.int == INT_MAX:
         return Status.CREDIT_ACCOUNT_ID_MUST_NOT_BE_INT_MAX
-    if event.debit_account_id == event.credit_account_id:
+    if event.debit_account_id.int == event.credit_account_id.int:
         return Status.ACCOUNTS_MUST_BE_DIFFERENT
     if event.pending_id is not None:
         return Status.PENDING_ID_MUST_BE_ZERO

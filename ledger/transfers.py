@@ -92,8 +92,7 @@ class Machine:
 
     def changed_accounts(self) -> list[AccountState]:
         """Give the accounts whose sums or last moment differ from what was loaded."""
-        ids = {id_ for transfer in self.created for id_ in (transfer.debit_account_id, transfer.credit_account_id)}
-        return [self.accounts[id_] for id_ in ids]
+        return [account for account in self.accounts.values() if account.is_changed]
 
     def overdue(self) -> list[Hold]:
         """Give the loaded holds that nobody ended in time, the first to run out first."""
@@ -189,6 +188,7 @@ class Machine:
     ) -> Transfer:
         self._remember(debit, credit)
         debit.last_at = credit.last_at = at
+        debit.is_changed = credit.is_changed = True
         if flags & PENDING:
             debit.debits_pending_fen += amount_fen
             credit.credits_pending_fen += amount_fen
@@ -259,6 +259,7 @@ class Machine:
         self._remember_hold(hold)
         at = self._moment(debit, credit)
         debit.last_at = credit.last_at = at
+        debit.is_changed = credit.is_changed = True
         self._end(hold, _END_STATES[flags & (ENDING | EXPIRED)], at=at, by=event.id)
         if flags & POST:
             debit.debits_posted_fen += amount_fen

@@ -1,6 +1,6 @@
 """The pure machine against the plain model: thousands of events without a database, each row it would write seen."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID
@@ -45,6 +45,7 @@ class Memory:
         overdue = {made.id for made in self.books.transfers if self._runs_out(made)}
         last_at = {account.id: account.last_at for account in self.accounts.values()}
         burnt, standing = set(self.books.burnt), len(self.books.transfers)
+        self.accounts = {id_: replace(each, is_changed=False) for id_, each in self.accounts.items()}  # as if read anew
         machine = Machine(self.now, self.accounts, self.transfers, self.holds, self.failed)
         if is_journal:
             machine.journal_id, machine.value_at = JOURNAL, LAST_MONTH
