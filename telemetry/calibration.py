@@ -1,28 +1,30 @@
 """Finds the thresholds of an instrument from some days of its power alone, or says why it cannot.
 
 Otsu's threshold, the one that parts two classes best, on the logarithm of power: on the power itself heating would
-hide tumbling, and a washing machine lose 94% of its hours. Source of every rule: `docs/explanation/telemetry.md`.
+hide tumbling, and a washing machine lose 94% of its hours. Where an instrument has more than two levels, the steps
+between them are found in the same way, and `telemetry.levels` says which of them is the step to running.
+Source of every rule: `docs/explanation/telemetry.md`.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
-from statistics import fmean, pstdev
+from statistics import median, quantiles
 
-from telemetry.states import POWER_W_FLOOR, Calibration, Dated, Reading, State, Stretch, stretches
+from telemetry.levels import SEPARATION_DECADES_MIN, Split, chosen_step, histogram_of, otsu, samples_of, steps_of
+from telemetry.sessions import uses
+from telemetry.states import Calibration, Dated, Reading, State, Stretch, stretches
 
-BINS_PER_DECADE = 50
-DECADES_MIN = math.log10(POWER_W_FLOOR)
 KNOWN_S_MIN = 86_400
-SEPARATION_DECADES_MIN = 0.5
+# Whoever was seen to run for less than this has not been seen at work.
+RAN_S_MIN = 600
 DUTY_MAX = 0.95
 # A fridge or a heater: many short cycles a day, all alike, by night as by day. People do none of the three.
 CYCLES_A_DAY_MIN = 10
-CYCLE_VARIATION_MAX = 0.6
-NIGHT_HOURS = range(6)
-NIGHT_SHARE = (0.15, 0.40)
+CYCLE_VARIATION_MAX = 1.25
+BLOCK_MS = 6 * 3_600_000
+BLOCK_KNOWN_MS_MIN = 4 * 3_600_000
+BLOCKS_WITH_CYCLES_MIN = 0.9
 # Below this idle power there is no standby to speak of.
 IDLE_W_MAX = 3.0
 
@@ -30,8 +32,8 @@ IDLE_W_MAX = 3.0
 class RefusalReason(StrEnum):
     """Why power alone does not tell when an instrument is in use."""
 
-    INSUFFICIENT = "insufficient"  # less than a day is known
-    NOT_SEPARABLE = "not_separable"  # running and not running differ by less than half a decade
+    INSUFFICIENT = "insufficient"  # less than a day is known, or it ran for less than ten minutes
+    NOT_SEPARABLE = "not_separable"  # running and not running differ by less than half a decade, or only flicker
     CYCLIC = "cyclic"  # it switches itself, like a fridge: such runs are no use
     ALWAYS_ON = "always_on"  # it runs more than 95% of the time
 
@@ -47,111 +49,102 @@ class CalibrationRefusal:
     runs_a_day: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Split:
-    """Two classes of a histogram and where they part, in decades."""
-
-    threshold: float
-    low_mean: float
-    high_mean: float
-
-    @property
-    def separation(self) -> float:
-        return self.high_mean - self.low_mean
-
-
-def calibrate(samples: Iterable[Reading], *, zone_offset_s: int = 0) -> Calibration | CalibrationRefusal:
-    """Give thresholds from readings in time order, at best 7 to 30 days of them; no labels are needed.
-
-    `zone_offset_s` is the site's offset from UTC: whether something also happens at night is a question of local time.
-    """
+def calibrate(samples: Iterable[Reading]) -> Calibration | CalibrationRefusal:
+    """Give thresholds from readings in time order, at best 7 to 30 days of them; no labels are needed."""
     readings = list(samples)
-    histogram = _histogram(readings)
+    measured = samples_of(readings)
+    histogram = histogram_of(measured)
     known_s = sum(histogram.values()) // 1000
+    best = otsu(histogram)
+    refusal = CalibrationRefusal(
+        reason=RefusalReason.INSUFFICIENT,
+        known_s=known_s,
+        separation_decades=None if best is None else round(best.separation, 2),
+    )
     if known_s < KNOWN_S_MIN:
-        return CalibrationRefusal(reason=RefusalReason.INSUFFICIENT, known_s=known_s)
-    split = _otsu(histogram)
-    if split is None or split.separation < SEPARATION_DECADES_MIN:
-        separation = None if split is None else round(split.separation, 2)
-        return CalibrationRefusal(reason=RefusalReason.NOT_SEPARABLE, known_s=known_s, separation_decades=separation)
+        return refusal
+    steps = steps_of(histogram)
+    if best is None or not steps:
+        return replace(refusal, reason=RefusalReason.NOT_SEPARABLE)
+    chosen = chosen_step(measured, histogram=histogram, steps=steps)
+    if chosen is None:
+        # Nothing lasts. A heater that pulses in a fixed beat is told apart from mere flicker.
+        highest = Calibration(run_threshold_w=round(10 ** steps[-1].threshold, 2))
+        objection = _objection(readings, highest, refusal=refusal)
+        is_cyclic = objection is not None and objection.reason is RefusalReason.CYCLIC
+        return objection if objection and is_cyclic else replace(refusal, reason=RefusalReason.NOT_SEPARABLE)
     found = Calibration(
-        run_threshold_w=round(10**split.threshold, 2),
-        standby_threshold_w=_standby_threshold_w(histogram, split),
+        run_threshold_w=round(10**chosen.threshold, 2),
+        standby_threshold_w=_standby_threshold_w(histogram, chosen),
         method="otsu",
     )
-    return _objection(readings, found, known_s=known_s, split=split, zone_offset_s=zone_offset_s) or found
+    refusal = replace(refusal, separation_decades=round(chosen.separation, 2))
+    return _objection(readings, found, refusal=refusal) or found
 
 
-def _histogram(readings: Iterable[Reading]) -> dict[int, int]:
-    """Count milliseconds by logarithm of power."""
-    histogram: dict[int, int] = {}
-    for reading in readings:
-        for power_w in reading.powers_w:
-            place = int((math.log10(max(power_w, POWER_W_FLOOR)) - DECADES_MIN) * BINS_PER_DECADE)
-            histogram[place] = histogram.get(place, 0) + reading.step_ms
-    return histogram
-
-
-def _middle(place: int) -> float:
-    return DECADES_MIN + (place + 0.5) / BINS_PER_DECADE
-
-
-def _otsu(histogram: dict[int, int]) -> _Split | None:
-    """Part a histogram where the variance between the classes is greatest; None if there are no two classes.
-
-    Between two far classes every threshold is equally good; the middle of them leaves most room on both sides.
-    """
-    places = sorted(histogram)
-    total = sum(histogram.values())
-    total_sum = sum(_middle(place) * histogram[place] for place in places)
-    best: tuple[float, _Split] | None = None
-    weight, weighted = 0, 0.0
-    for place, following in pairwise(places):
-        weight += histogram[place]
-        weighted += _middle(place) * histogram[place]
-        low, high = weighted / weight, (total_sum - weighted) / (total - weight)
-        variance = weight * (total - weight) * (high - low) ** 2
-        if best is None or variance > best[0]:
-            threshold = (_middle(place) + _middle(following)) / 2
-            best = variance, _Split(threshold=threshold, low_mean=low, high_mean=high)
-    return None if best is None else best[1]
-
-
-def _standby_threshold_w(histogram: dict[int, int], split: _Split) -> float | None:
+def _standby_threshold_w(histogram: dict[int, int], chosen: Split) -> float | None:
     """Part off from standby within what does not run."""
-    idle = {place: count for place, count in histogram.items() if _middle(place) < split.threshold}
-    lower = _otsu(idle)
+    idle = {place: count for place, count in histogram.items() if place < chosen.place}
+    lower = otsu(idle)
     if lower is not None and lower.separation >= SEPARATION_DECADES_MIN:
         return round(10**lower.threshold, 2)
-    idle_w = 10**split.low_mean
+    idle_w = 10**chosen.low_mean
     # Idle at a steady 20 W is standby; half a decade below it the plug must have been pulled.
     return None if idle_w < IDLE_W_MAX else round(idle_w / 10**SEPARATION_DECADES_MIN, 2)
 
 
 def _objection(
-    readings: Sequence[Reading], found: Calibration, *, known_s: int, split: _Split, zone_offset_s: int
+    readings: Sequence[Reading], found: Calibration, *, refusal: CalibrationRefusal
 ) -> CalibrationRefusal | None:
     """Look at what the thresholds would make of the days they come from."""
-    refusal = CalibrationRefusal(
-        reason=RefusalReason.ALWAYS_ON, known_s=known_s, separation_decades=round(split.separation, 2)
-    )
-    dated = [Dated(valid_from_ms=-(2**62), version=1, calibration=replace(found, bridge_s=0, run_s_min=0))]
+    dated = [Dated(valid_from_ms=-(2**62), version=1, calibration=found)]
     parts = stretches(readings, calibrations=dated)
     running = [part for part in parts if part.state is State.RUNNING]
-    duty = sum(part.end_ms - part.start_ms for part in running) / 1000 / known_s
-    cycles_a_day = len(running) / known_s * 86_400
-    refusal = replace(refusal, duty=round(duty, 3), runs_a_day=round(cycles_a_day, 1))
-    if duty > DUTY_MAX:
-        return refusal
-    return replace(refusal, reason=RefusalReason.CYCLIC) if _is_cyclic(running, cycles_a_day, zone_offset_s) else None
+    ran_s = sum(part.end_ms - part.start_ms for part in running) / 1000
+    cycles_a_day = len(running) / refusal.known_s * 86_400
+    refusal = replace(refusal, duty=round(ran_s / refusal.known_s, 3), runs_a_day=round(cycles_a_day, 1))
+    if ran_s > DUTY_MAX * refusal.known_s:
+        return replace(refusal, reason=RefusalReason.ALWAYS_ON)
+    if cycles_a_day > CYCLES_A_DAY_MIN and _is_regular(parts) and _goes_on_day_and_night(parts):
+        return replace(refusal, reason=RefusalReason.CYCLIC)
+    if ran_s < RAN_S_MIN:
+        return replace(refusal, reason=RefusalReason.INSUFFICIENT)
+    if sum(use.running_s for use in uses(parts, calibrations=dated)) > DUTY_MAX * refusal.known_s:
+        # Its pauses are so short that all its runs are one.
+        return replace(refusal, reason=RefusalReason.ALWAYS_ON)
+    return None
 
 
-def _is_cyclic(running: Sequence[Stretch], cycles_a_day: float, zone_offset_s: int) -> bool:
-    """Say whether the runs come by themselves: many a day, at regular intervals, at night as much as by day."""
-    if cycles_a_day <= CYCLES_A_DAY_MIN or len(running) <= CYCLES_A_DAY_MIN:
+def _is_regular(parts: Sequence[Stretch]) -> bool:
+    """Say whether the runs follow each other at like intervals, by the middle four fifths; silences do not count."""
+    periods_ms: list[int] = []
+    began_ms: int | None = None
+    for part in parts:
+        if part.state is State.UNKNOWN:
+            began_ms = None
+        elif part.state is State.RUNNING:
+            if began_ms is not None:
+                periods_ms.append(part.start_ms - began_ms)
+            began_ms = part.start_ms
+    if len(periods_ms) < CYCLES_A_DAY_MIN:
         return False
-    periods_ms = [after.start_ms - before.start_ms for before, after in pairwise(running)]
-    variation = pstdev(periods_ms) / fmean(periods_ms)
-    hours = [(part.start_ms // 1000 + zone_offset_s) // 3600 % 24 for part in running]
-    night_share = sum(hour in NIGHT_HOURS for hour in hours) / len(hours)
-    return variation < CYCLE_VARIATION_MAX and NIGHT_SHARE[0] <= night_share <= NIGHT_SHARE[1]
+    deciles = quantiles(periods_ms, n=10)
+    return (deciles[-1] - deciles[0]) / median(periods_ms) < CYCLE_VARIATION_MAX
+
+
+def _goes_on_day_and_night(parts: Sequence[Stretch]) -> bool:
+    """Say whether nearly every known quarter of every day has a run: people sleep, and have weekends.
+
+    It asks for no hour of the day, so it needs neither a zone nor a box that was heard all night.
+    """
+    known_ms: dict[int, int] = {}
+    busy: set[int] = set()
+    for part in parts:
+        for block in range(part.start_ms // BLOCK_MS, (part.end_ms - 1) // BLOCK_MS + 1):
+            if part.state is not State.UNKNOWN:
+                within_ms = min(part.end_ms, (block + 1) * BLOCK_MS) - max(part.start_ms, block * BLOCK_MS)
+                known_ms[block] = known_ms.get(block, 0) + within_ms
+            if part.state is State.RUNNING:
+                busy.add(block)
+    known = [block for block, length_ms in known_ms.items() if length_ms >= BLOCK_KNOWN_MS_MIN]
+    return bool(known) and sum(block in busy for block in known) >= BLOCKS_WITH_CYCLES_MIN * len(known)

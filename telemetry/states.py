@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 MEAN_MS_MIN = 10_000  # shorter steps are averaged: motors and heaters chatter below that
+HYSTERESIS_DECADES = 0.15
 POWER_W_FLOOR = 0.5  # below it meters read noise, and the logarithm runs away
 MS_PER_HOUR = 3_600_000
 # So long may power lie between off and standby before where it came from is forgotten; else an idle that happens to lie
@@ -32,7 +33,7 @@ class Calibration:
     run_threshold_w: float
     standby_threshold_w: float | None = None  # None: whatever does not run is off
     method: str = "hand"
-    hysteresis_decades: float = 0.15
+    hysteresis_decades: float = HYSTERESIS_DECADES
     bridge_s: int = 300  # shorter dips belong to the run
     run_s_min: int = 60  # shorter runs are none
     gap_s: int = 900  # a longer silence cuts a session
@@ -142,7 +143,7 @@ class _Walk:
             self._dated[self._in_force + 1].valid_from_ms <= reading.start_ms
         ):
             self._in_force += 1
-        samples = list(_means(reading, from_ms=self._at_ms))
+        samples = list(means(reading, from_ms=self._at_ms))
         if not samples:
             return
         if self._at_ms is not None and samples[0][0] > self._at_ms:
@@ -221,7 +222,7 @@ class _Walk:
         )
 
 
-def _means(reading: Reading, *, from_ms: int | None) -> Iterator[tuple[int, int, float]]:
+def means(reading: Reading, *, from_ms: int | None) -> Iterator[tuple[int, int, float]]:
     """Give (start, end, mean power) of at least 10 s each, without what lies before `from_ms`."""
     step_ms, powers = reading.step_ms, reading.powers_w
     group = max(1, -(-MEAN_MS_MIN // step_ms))
