@@ -16,6 +16,8 @@ from app import clock, proof_cli, settings
 from app.accounting import cli as books_cli
 from app.db import Database
 from app.ledger_cli import ledger_commands
+from app.reconciliation.cli import reconcile
+from app.reconciliation.records.cli import usage_commands
 from app.starting import prepare
 
 
@@ -35,6 +37,8 @@ def commands() -> None:
 
 
 commands.add_command(ledger_commands)
+commands.add_command(reconcile)
+commands.add_command(usage_commands)
 for command in (*proof_cli.COMMANDS, *books_cli.COMMANDS):
     ledger_commands.add_command(command)
 

@@ -62,6 +62,12 @@ NAVIGATION = (
     Entry("cards_pages.accounts", _l("My cards"), "wallet", (Role.CARDHOLDER,)),
     Entry("reports_pages.charges", _l("Charges"), "receipt", (Role.CARDHOLDER,)),
     Entry("topups_pages.start", _l("Top up"), "coins", (Role.CARDHOLDER,)),
+    Entry(
+        "usage_pages.usage_records",
+        _l("Usage records"),
+        "shield-check",
+        (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, Role.CARDHOLDER, *CENTER),
+    ),
     Entry("reports_pages.on_now", _l("On now"), "activity", (Role.GROUP_OPERATOR,)),
     Entry("reports_pages.wall", _l("Live wall"), "layout-grid", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("reports_pages.ledger_view", _l("Ledger view"), "report-money", (Role.SUB_CENTER_MANAGER, *CENTER)),
@@ -69,6 +75,7 @@ NAVIGATION = (
     Entry("reports_pages.exceptions", _l("Exceptions"), "alert-triangle", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("topups_pages.counter", _l("Counter"), "cash", CENTER),
     Entry("devices_pages.overview", _l("Devices"), "plug-connected", CENTER),
+    Entry("devices_pages.boxes", _l("Boxes"), "plug-connected", (Role.SUB_CENTER_MANAGER,)),
     Entry("reports_pages.catalog", _l("Instruments"), "microscope"),
 )
 

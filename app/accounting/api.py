@@ -12,13 +12,13 @@ from app.accounting import schemas, service
 from app.accounting.cursors import cursor_text, read_cursor
 from app.accounting.models import VoucherDraft
 from app.accounting.service import Wanted, Wish, WishLine
-from app.accounting.spans import Span, read_span
 from app.books import BookRole
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.periods import Month
 from app.problems import refuses
 from app.security import change, principal, require
+from app.spans import Span, read_span
 from app.web import database, settings
 
 READERS = (Role.FINANCE, Role.APPROVER, Role.AUDITOR)

@@ -1,29 +1,21 @@
 """The books written by a command instead of a page: longer files, and a trial balance for a terminal."""
 
-import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO
 
 import click
-import flask_babel
-from sqlalchemy.orm import Session
 
 import ledger
-from app import clock, create_app, money, web
+from app import clock, money, web
 from app.accounting import service, sheets
-from app.accounting.spans import days_span, read_span
 from app.errors import Refusal
-from app.exports import FileFormat, Form, Sheet, TooManyLinesError, write_file, write_text
+from app.exports import FileFormat, Form, Sheet, write_text
+from app.exports.command import opened, site, write_sheet
 from app.fields import YEAR_MIN
-from app.starting import prepare
+from app.spans import days_span, read_span
 
-LOCALES = {"zh": "zh_Hans_CN", "en": "en"}
-# Nobody waits at a browser; an XLSX page ends at 1,048,576 rows.
-LINES_MAX = {FileFormat.XLSX: 1_000_000, FileFormat.CSV: 100_000_000, FileFormat.PDF: 20_000}
 PROGRAMS = {"beancount": ledger.write_beancount, "hledger": ledger.write_hledger}
 GAP = "  "
 WIDE = "WF"
@@ -31,7 +23,7 @@ WIDE = "WF"
 
 def print_books(*, form: str, first: date | None, last: date | None, out: Path | None, language: str) -> None:
     """Write everything of these days: for beancount or hledger from the beginning, else line by line as a table."""
-    with _books(language) as session, _opened(out) as file:
+    with site(language) as session, opened(out) as file:
         zone = web.settings().site_timezone
         until_day = last or clock.now().astimezone(zone).date()
         span = days_span(first or date(YEAR_MIN, 1, 1), until_day, zone=zone)
@@ -41,12 +33,12 @@ def print_books(*, form: str, first: date | None, last: date | None, out: Path |
         else:
             wanted = service.Wanted(since=span.since, until=span.until)
             vouchers = service.all_vouchers(session, wanted, zone=zone)
-            _write(sheets.vouchers_sheet(vouchers, span=span), FileFormat(form), file)
+            write_sheet(sheets.vouchers_sheet(vouchers, span=span), FileFormat(form), file)
 
 
 def print_trial_balance(days: Mapping[str, str], *, form: str, out: Path | None, language: str) -> bool:
     """Write the trial balance, as a table for a terminal or as a file; say whether its sum is 0."""
-    with _books(language) as session, _opened(out) as file:
+    with site(language) as session, opened(out) as file:
         try:
             span = read_span(days, zone=web.settings().site_timezone, at=clock.now())
         except Refusal as refusal:
@@ -56,41 +48,8 @@ def print_trial_balance(days: Mapping[str, str], *, form: str, out: Path | None,
         if form == "table":
             file.write(_table(sheet).encode())
         else:
-            _write(sheet, FileFormat(form), file)
+            write_sheet(sheet, FileFormat(form), file)
         return balance.difference_fen == 0
-
-
-@contextmanager
-def _books(language: str) -> Iterator[Session]:
-    """Open the books of this site for reading, the words in that language."""
-    with create_app(prepare()).app_context(), flask_babel.force_locale(LOCALES[language]):
-        try:
-            with web.database().reader() as session:
-                yield session
-        finally:
-            web.database().close()
-
-
-@contextmanager
-def _opened(out: Path | None) -> Iterator[BinaryIO]:
-    """Open what is to be written. What ends early leaves no file that looks whole."""
-    if out is None:
-        yield sys.stdout.buffer
-        return
-    part = out.with_name(f"{out.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write(sheet: Sheet, form: FileFormat, file: BinaryIO) -> None:
-    try:
-        write_file(sheet, form, file, lines_max=LINES_MAX[form])
-    except TooManyLinesError as error:
-        raise click.ClickException(f"{form} cannot hold it: {error}; choose fewer days, or csv") from error
 
 
 def _table(sheet: Sheet) -> str:

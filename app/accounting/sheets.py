@@ -6,9 +6,9 @@ from datetime import date, datetime
 from app import clock, labels
 from app.accounting import service
 from app.accounting.service import AccountLine, AccountStatement, BookAccount, TrialBalance, TrialDetail, Voucher
-from app.accounting.spans import Span
 from app.exports import Cell, Column, Form, Row, Sheet, Tone
 from app.presentation import local, local_name, zone_name
+from app.spans import Span
 from app.texts import _
 
 # What a list of vouchers can be narrowed to; a hold and its release post nothing.

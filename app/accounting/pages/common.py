@@ -7,9 +7,9 @@ from flask import Blueprint, g, request, url_for
 
 from app import clock, web
 from app.accounting.sheets import kind_word, owner_word, voucher_word
-from app.accounting.spans import Span, read_span
 from app.errors import Code, Refusal
 from app.people.models import Role
+from app.spans import Span, read_span
 
 READERS = (Role.FINANCE, Role.APPROVER, Role.AUDITOR)
 TEXT_LENGTH_MAX = 200

@@ -13,13 +13,13 @@ from app.accounting import service
 from app.accounting.models import DraftStatus, VoucherDraft
 from app.accounting.pages.common import READERS, TEXT_LENGTH_MAX, blueprint, given_text, page_links, page_number
 from app.accounting.service import Wish, WishLine
-from app.accounting.spans import read_day
 from app.books import BookRole, OwnerKind
 from app.books import chart as current_chart
 from app.errors import Code, Refusal, RefusalText
 from app.people.models import Role
 from app.presentation import chinese
 from app.security import principal, require
+from app.spans import read_day
 from app.texts import _
 
 PAGE_SIZE = 30

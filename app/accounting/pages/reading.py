@@ -20,11 +20,11 @@ from app.accounting.pages.common import (
     span_links,
 )
 from app.accounting.service import Wanted
-from app.accounting.spans import days_span, read_day
 from app.books import BookRole
 from app.errors import Code, Refusal
 from app.exports.download import send_sheet, send_text, wanted_format
 from app.security import require
+from app.spans import days_span, read_day
 from app.texts import _
 
 PAGE_SIZE = 50

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, true, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 import ledger
@@ -17,6 +17,7 @@ from app.people.principals import Principal
 from app.reconciliation.models import UsageRecord
 from app.reconciliation.records.document import KIND, document_of
 from app.reconciliation.visibility import managed_by, owned_by
+from app.sessions.models import CardSession
 
 PAGE_SIZE_MAX = 500
 ROWS_AT_ONCE = 500
@@ -83,8 +84,14 @@ def list_records(
     session: Session, *, reader: Principal, wanted: Wanted, after: Place | None = None, limit: int = 50
 ) -> RecordPage:
     """Give a page of the records of the reader's own accounts and of instruments she manages."""
+    return _page(session, _visible(reader), wanted=wanted, after=after, limit=limit)
+
+
+def _page(
+    session: Session, visible: ColumnElement[bool], *, wanted: Wanted, after: Place | None, limit: int
+) -> RecordPage:
     size = min(limit, PAGE_SIZE_MAX)
-    query = _wanted(reader, wanted)
+    query = _wanted(visible, wanted)
     if after is not None:
         query = query.where(tuple_(UsageRecord.ended_at, UsageRecord.id) < after)
     found = list(session.scalars(_in_order(query).options(*_LOADED).limit(size + 1)))
@@ -94,9 +101,24 @@ def list_records(
 
 def all_records(session: Session, *, reader: Principal, wanted: Wanted) -> Iterator[UsageRecord]:
     """Give all of them one by one, for a file: page after page, each by its place."""
+    return _all(session, _visible(reader), wanted)
+
+
+def every_record(session: Session, *, wanted: Wanted) -> Iterator[UsageRecord]:
+    """Give all of them whoever they concern: for the person at the machine."""
+    return _all(session, true(), wanted)
+
+
+def every_version(session: Session, session_id: UUID) -> list[UsageRecord]:
+    """Give every version of one use's record, oldest first, whoever it concerns: for the person at the machine."""
+    wanted = select(UsageRecord).where(UsageRecord.session_id == session_id).order_by(UsageRecord.version)
+    return list(session.scalars(wanted))
+
+
+def _all(session: Session, visible: ColumnElement[bool], wanted: Wanted) -> Iterator[UsageRecord]:
     after: Place | None = None
     while True:
-        page = list_records(session, reader=reader, wanted=wanted, after=after, limit=ROWS_AT_ONCE)
+        page = _page(session, visible, wanted=wanted, after=after, limit=ROWS_AT_ONCE)
         yield from page.records
         if page.next is None:
             return
@@ -105,7 +127,7 @@ def all_records(session: Session, *, reader: Principal, wanted: Wanted) -> Itera
 
 def totals(session: Session, *, reader: Principal, wanted: Wanted) -> Totals:
     """Add up the wanted records."""
-    rows = _wanted(reader, wanted).subquery()
+    rows = _wanted(_visible(reader), wanted).subquery()
     effective_s = rows.c.effective_s
     sums = (
         func.sum(rows.c.charged_s),
@@ -167,9 +189,11 @@ class RecordProof(ledger.Proof):
     document: dict[str, object]
 
 
+_ACCOUNT = joinedload(UsageRecord.session).joinedload(CardSession.account)
 _LOADED = (
     joinedload(UsageRecord.instrument),
-    joinedload(UsageRecord.verdict),
+    _ACCOUNT.joinedload(CardAccount.organisation),
+    _ACCOUNT.joinedload(CardAccount.person),
 )
 
 
@@ -179,9 +203,9 @@ def _visible(reader: Principal) -> ColumnElement[bool]:
     )
 
 
-def _wanted(reader: Principal, wanted: Wanted) -> Select[UsageRecord]:
+def _wanted(visible: ColumnElement[bool], wanted: Wanted) -> Select[UsageRecord]:
     holds = UsageRecord.superseded_at.is_(None) if wanted.verified else UsageRecord.superseded_at.is_not(None)
-    query = select(UsageRecord).where(_visible(reader), holds)
+    query = select(UsageRecord).where(visible, holds)
     for name in ("instrument_id", "group_id", "unit_id", "sub_center_id", "account_id", "customer_class", "external"):
         value = getattr(wanted, name)
         if value is not None:

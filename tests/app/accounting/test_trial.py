@@ -9,7 +9,7 @@ import ledger
 from app import clock
 from app.accounting import service
 from app.accounting.service import Sums
-from app.accounting.spans import month_span
+from app.spans import month_span
 from app.books import Book, BookRole
 from app.periods import Month
 from app.topups.models import TopUpMethod

@@ -1,4 +1,4 @@
-"""Which days an accountant looks at: a month, or any days, of the site's calendar."""
+"""Which days somebody looks at: a month, or any days, of the site's calendar."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
