@@ -75,9 +75,12 @@ class Buffer:
         """
         with self._transaction():
             boot, epoch = self._one("SELECT boot, epoch FROM box")
-            if boot <= 0 and first is not None:
-                boot = self._number(first) - 1
-            number = boot + 1 if boot else UNSETTLED_FIRST
+            if boot > 0:
+                number = boot + 1
+            elif first is not None:
+                number = self._number(first)
+            else:
+                number = boot + 1 if boot else UNSETTLED_FIRST
             self._file.execute("UPDATE box SET boot = ?, seq = 0", (number,))
         return Boot(epoch=epoch, number=number, is_new_epoch=self._is_new_epoch)
 
@@ -249,12 +252,14 @@ def _check(file: sqlite3.Connection) -> None:
 def _salvage(broken: Path, file: sqlite3.Connection) -> None:
     """Take over what can still be read. Numbers stay as they were, so nothing can be counted twice."""
     taken = 0
+    file.execute("BEGIN IMMEDIATE")
     with contextlib.closing(sqlite3.connect(f"file:{broken}?mode=ro", uri=True)) as old:
         for statement, target in _SALVAGE:
             with contextlib.suppress(sqlite3.DatabaseError):
                 for row in old.execute(statement):
                     file.execute(target, row)
                     taken += 1
+    file.execute("COMMIT")
     log.warning("buffer_salvaged", rows=taken)
 
 
