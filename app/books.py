@@ -50,6 +50,7 @@ class BookRole(StrEnum):
     SERVICE_FEE = "service_fee"
     PSP_FEE = "psp_fee"
     DEBT_WRITTEN_OFF = "debt_written_off"
+    OPENING = "opening"
 
 
 class OwnerKind(StrEnum):
@@ -82,6 +83,7 @@ class Element(StrEnum):
     LIABILITY = "liability"
     INCOME = "income"
     EXPENSE = "expense"
+    EQUITY = "equity"
 
 
 class TransferCode(IntEnum):
@@ -95,10 +97,14 @@ class TransferCode(IntEnum):
     SESSION_SERVICE_FEE = 202
     SESSION_VAT = 203
     SESSION_LATE_CHARGE = 204
+    ADJUSTED = 205
+    ADJUSTED_SERVICE_FEE = 206
+    ADJUSTED_VAT = 207
     FUND_RECEIVED = 301
     SUBSIDY_GRANTED = 302
     SUBSIDY_CLAWED_BACK = 303
     MANUAL = 401
+    OPENING = 402
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

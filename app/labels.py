@@ -274,6 +274,7 @@ LABELS: dict[str, dict[str, Label]] = {
         "liability": Label(_l("Liability")),
         "income": Label(_l("Income")),
         "expense": Label(_l("Expense")),
+        "equity": Label(_l("Equity")),
     },
     "owner": {
         "center": Label(_l("Service center")),
@@ -348,6 +349,7 @@ LABELS: dict[str, dict[str, Label]] = {
         "field_wrong": Label(_l("a field has the wrong type")),
         "out_of_range": Label(_l("a value is outside of what can be")),
         "storage_refused": Label(_l("the database refuses it")),
+        "program_failed": Label(_l("our own program failed on it")),
         "sequence_reused": Label(_l("its number is taken by another message")),
     },
     "flag": {

@@ -3,6 +3,7 @@
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -42,4 +43,17 @@ def trial_balance(*, month: str, since: str, until: str, form: str, out: Path | 
     sys.exit(0 if printing.print_trial_balance(days, form=form, out=out, language=language) else 1)
 
 
-COMMANDS = (export, trial_balance)
+@click.command(name="open")
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
+@click.option(
+    "--value-on", type=DAY, required=True, help="The day for which it counts: the last one of the old system."
+)
+@click.option("--actor", required=True, help="Who brings it; the vouchers name her.")
+def open_books(*, file: TextIO, value_on: datetime, actor: str) -> None:
+    """Post the opening balances of FILE, a CSV; bringing it again posts only what does not stand yet."""
+    from app.accounting import bringing  # noqa: PLC0415 - no other process of the service needs it
+
+    sys.exit(0 if bringing.bring_opening(file, value_on=value_on.date(), actor=actor) else 1)
+
+
+COMMANDS = (export, trial_balance, open_books)

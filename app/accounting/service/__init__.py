@@ -21,6 +21,7 @@ from app.accounting.service.months import (
     reopen_month,
 )
 from app.accounting.service.naming import BookAccount, Owner, chart_lines, find_owner, owners_by_id, plain_text_names
+from app.accounting.service.opening import Opened, OpeningError, OpeningLine, post_opening, read_opening
 from app.accounting.service.statements import AccountLine, AccountStatement, account_statement, all_lines
 from app.accounting.service.trial import (
     Sums,
@@ -47,10 +48,12 @@ from app.accounting.service.wishes import (
     PreviewLine,
     Wish,
     WishLine,
+    check_value_date,
     check_wish,
     is_reversible,
     preview,
     preview_reversal,
+    value_moment,
 )
 
 __all__ = [
@@ -59,6 +62,9 @@ __all__ = [
     "BookAccount",
     "Found",
     "MonthView",
+    "Opened",
+    "OpeningError",
+    "OpeningLine",
     "Owner",
     "PreviewLine",
     "Sums",
@@ -78,6 +84,7 @@ __all__ = [
     "all_vouchers",
     "ask_to_reopen",
     "chart_lines",
+    "check_value_date",
     "check_wish",
     "close_month",
     "count_transfers",
@@ -95,12 +102,15 @@ __all__ = [
     "month_view",
     "owners_by_id",
     "plain_text_names",
+    "post_opening",
     "preview",
     "preview_reversal",
+    "read_opening",
     "reopen_month",
     "sides",
     "trial_balance",
     "trial_detail",
+    "value_moment",
     "voucher_view",
     "waiting_in",
     "withdraw",

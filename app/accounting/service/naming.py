@@ -13,6 +13,7 @@ from app.cards.models import CardAccount
 from app.instruments.models import Unit
 from app.subsidies.models import Fund
 
+_CODES = {OwnerKind.CARD_ACCOUNT: CardAccount.number, OwnerKind.UNIT: Unit.code, OwnerKind.FUND: Fund.code}
 # Each query names at most so many owners.
 CHUNK = 5_000
 _ROOTS = {
@@ -20,6 +21,7 @@ _ROOTS = {
     Element.LIABILITY: ledger.Root.LIABILITIES,
     Element.INCOME: ledger.Root.INCOME,
     Element.EXPENSE: ledger.Root.EXPENSES,
+    Element.EQUITY: ledger.Root.EQUITY,
 }
 
 
@@ -103,13 +105,15 @@ def owners_by_id(session: Session, *, kind: OwnerKind, ids: Iterable[int]) -> di
 
 def find_owner(session: Session, *, kind: OwnerKind, code: str) -> Owner | None:
     """Give the card account of that number, or the unit or fund of that code."""
-    wanted = {
-        OwnerKind.CARD_ACCOUNT: select(CardAccount.id).where(CardAccount.number == code),
-        OwnerKind.UNIT: select(Unit.id).where(Unit.code == code),
-        OwnerKind.FUND: select(Fund.id).where(Fund.code == code),
-    }
-    owner_id = session.scalar(wanted[kind])
+    column = _CODES[kind]
+    owner_id = session.scalar(select(column.class_.id).where(column == code))
     return None if owner_id is None else owners_by_id(session, kind=kind, ids=[owner_id]).get(owner_id)
+
+
+def ids_by_code(session: Session, *, kind: OwnerKind) -> dict[str, int]:
+    """Give the ids of all card accounts by number, or of all units or funds by code."""
+    column = _CODES[kind]
+    return {code: owner_id for code, owner_id in session.execute(select(column, column.class_.id))}  # noqa: C416 - rows
 
 
 def _owners(session: Session, kind: OwnerKind, ids: list[int]) -> Iterable[Owner]:
