@@ -1,7 +1,8 @@
 """Lays messages in time: by the box's clock where it can be trusted, else by its uptime.
 
 The uptime never jumps; what it lacks is the moment of switching on, and that is never later than (receipt - uptime).
-So the least of these over a boot is the best estimate, and it does not depend on the order of arrival.
+So the least of these over a boot is the best estimate, and it does not depend on the order of arrival. A clock that was
+set by more than two minutes within a boot shows in the spread of (device time - uptime); it is not trusted either.
 """
 
 from collections.abc import Collection
@@ -10,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 OFFSET_S_MAX = 120
+# The uptime runs by a quartz: so much of it may device time less uptime change in a boot without any setting.
+DRIFT_MAX = 1e-4
 # One late message does not prove that a clock is behind, it may have waited at the broker; the least of several does.
 LIVE_MESSAGES_MIN = 5
 
@@ -17,6 +20,8 @@ _JUDGE = text("""
 SELECT box, boot, coalesce(booted_at, booted_at_buffered) AS booted_at, trusted, trusted = shifted AS turned
 FROM telemetry.clock_offset, LATERAL (SELECT coalesce(
     offset_s >= -:offset_s_max AND (offset_s <= :offset_s_max OR live_messages < :live_messages_min), true
+) AND coalesce(
+    extract(epoch FROM epoch_max - epoch_min) <= :offset_s_max + uptime_ms_max / 1000 * cast(:drift_max AS float8), true
 ) AS trusted) AS judged
 WHERE box = ANY(:boxes) AND (unsynced OR shifted OR NOT trusted) ORDER BY box, boot""")
 
@@ -39,7 +44,7 @@ _REMEMBER = text("UPDATE telemetry.clock_offset SET shifted = NOT shifted WHERE 
 
 def retime(session: Session, *, boxes: Collection[str]) -> None:
     """Bring the messages of boots with a doubtful clock to where they belong, and mark what that changes as dirty."""
-    limits = {"offset_s_max": OFFSET_S_MAX, "live_messages_min": LIVE_MESSAGES_MIN}
+    limits = {"offset_s_max": OFFSET_S_MAX, "live_messages_min": LIVE_MESSAGES_MIN, "drift_max": DRIFT_MAX}
     for row in session.execute(_JUDGE, {"boxes": sorted(boxes), **limits}).all():
         boot = {"box": row.box, "boot": row.boot}
         session.execute(_RETIME, {**boot, "booted_at": row.booted_at, "trusted": row.trusted})

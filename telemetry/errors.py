@@ -29,6 +29,7 @@ class DeadReason(StrEnum):
     FIELD_WRONG = "field_wrong", "A field has the wrong type."
     OUT_OF_RANGE = "out_of_range", "A field is outside of what can be."
     STORAGE_REFUSED = "storage_refused", "The database refuses this message, also when it comes alone."
+    PROGRAM_FAILED = "program_failed", "Our own program failed on this message; it is kept whole."
     SEQUENCE_REUSED = "sequence_reused", "Another message with this boot and sequence number is already stored."
 
 
@@ -50,6 +51,7 @@ class Refusal(StrEnum):
     BOX_CODE_WRONG = "box_code_wrong", "A box code has 1 to 40 letters, digits, hyphens or underscores."
     CHANNEL_UNKNOWN = "channel_unknown", "The box has no such channel."
     THRESHOLDS_WRONG = "thresholds_wrong", "Thresholds are positive, and standby lies below running."
+    ALREADY_JUDGED = "already_judged", "Readings after this moment are judged; only a named person has it done anew."
 
 
 class MessageRefused(Exception):  # noqa: N818 - it is a verdict on a message, not an error of ours

@@ -1,51 +1,61 @@
 """Writes a batch of messages into the database, in the transaction of the caller.
 
 Every statement may be run again with the same batch and then changes nothing: that is what makes it safe that a batch
-whose commit was lost comes once more.
+whose commit was lost comes once more. And what is left does not depend on the order in which messages came.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, NamedTuple, cast
 
+import msgspec
 import psycopg
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from telemetry import rows
 from telemetry.counts import NO_SLOT, count_batch
 from telemetry.errors import DeadReason, MessageRefused
-from telemetry.messages import CODE, Birth, Heartbeat, Measured, Presence, Topic, Uplink, parse, parse_topic
-from telemetry.models import Box, DeadLetter, HighWater
-from telemetry.models import Presence as PresenceRow
-from telemetry.times import from_ms
+from telemetry.high_water import advance, keep_births
+from telemetry.messages import CODE, PAYLOAD_BYTES_MAX, Birth, Heartbeat, Measured, Presence, Topic, Uplink
+from telemetry.models import Box, DeadLetter
+from telemetry.presence import Word, keep_words
+from telemetry.quick import read, topic_of
 
 DEAD_HEAD_BYTES = 200  # enough to recognise a message, too little to fill a disk
+# These are well-formed and may be evidence: a person can put them right, so they are kept whole (16 KiB at most).
+KEPT_WHOLE = frozenset({DeadReason.SEQUENCE_REUSED, DeadReason.STORAGE_REFUSED, DeadReason.PROGRAM_FAILED})
 DEAD_TOPIC_LENGTH_MAX = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """A message as the broker handed it over."""
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as the broker handed it over; of one that is too long only the beginning may be here."""
 
     topic: str
     payload: bytes
     received_at: datetime
     retained: bool = False  # the broker kept it: it says nothing about whether the box lives now
+    size_bytes: int | None = None  # of the whole payload, where it is not all here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What may be told to a box once the transaction is committed."""
+    """What may be told to a box once the transaction is committed.
+
+    `hole` are the first numbers (from, to) that the box has written and we do not have; `born` is False if the box has
+    not said in this boot what it is.
+    """
 
     topic: Topic
     boot: int
     seq: int
+    hole: tuple[int, int] | None = None
+    born: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(NamedTuple):
     """A message that passed every check."""
 
     topic: Topic
@@ -53,18 +63,13 @@ class _Taken:
     arrival: Arrival
 
 
-_CREATE_INCOMING = """
-CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
-    place integer, box text, boot bigint, seq bigint, kind text, channel smallint, received_at timestamptz,
-    device_at timestamptz, uptime_ms bigint, step_ms bigint, powers_w real[], energy_wh double precision,
-    synced boolean, buffered boolean, started_at timestamptz, ended_at timestamptz
-) ON COMMIT DELETE ROWS"""
+# Two workers that hand over a shard take turns, in one order, so that they never wait in a circle.
+_LOCK_SHARDS = text("""
+SELECT pg_advisory_xact_lock(hashtextextended('telemetry.ingest', shard))
+FROM unnest(cast(:shards AS integer[])) AS shard""")
+
+_CREATE_INCOMING = f"CREATE TEMPORARY TABLE IF NOT EXISTS incoming ({rows.COLUMNS}) ON COMMIT DELETE ROWS"
 _COPY_INCOMING = "COPY pg_temp.incoming FROM STDIN (FORMAT BINARY)"
-_COPY_TYPES = (
-    *("int4", "text", "int8", "int8", "text", "int2", "timestamptz"),
-    *("timestamptz", "int8", "int8", "float4[]", "float8"),
-    *("bool", "bool", "timestamptz", "timestamptz"),
-)
 
 # One statement, because all of it speaks of the same rows: those that were not there before.
 _TAKE_INCOMING = text("""
@@ -75,8 +80,8 @@ WITH taken AS (
            energy_wh, synced, buffered, started_at, ended_at
     FROM pg_temp.incoming ORDER BY box, boot, seq, place
     ON CONFLICT (box, boot, seq) DO NOTHING
-    RETURNING box, boot, kind, channel, received_at, device_at, uptime_ms, synced AND device_at IS NOT NULL AS timed, buffered,
-              started_at, ended_at
+    RETURNING box, boot, kind, channel, received_at, device_at, uptime_ms, synced AND device_at IS NOT NULL AS timed,
+              buffered, started_at, ended_at
 ), clocks AS (
     INSERT INTO telemetry.clock_offset AS c
         (box, boot, live_messages, booted_at, booted_at_buffered, offset_s, unsynced,
@@ -111,38 +116,6 @@ SELECT i.place FROM pg_temp.incoming i JOIN telemetry.message m USING (box, boot
 WHERE (i.kind, i.channel, i.uptime_ms, i.powers_w) IS DISTINCT FROM (m.kind, m.channel, m.uptime_ms, m.powers_w)
 ORDER BY i.place""")
 
-_KNOW_MESSAGES = text("""
-INSERT INTO telemetry.high_water AS h (box, boot, complete_seq, known_seq)
-SELECT box, boot, 0, max(seq) FROM pg_temp.incoming GROUP BY box, boot ORDER BY box, boot
-ON CONFLICT (box, boot) DO UPDATE SET known_seq = greatest(h.known_seq, excluded.known_seq)""")
-
-_KNOW_HEARTBEAT = text("""
-INSERT INTO telemetry.high_water AS h (box, boot, complete_seq, known_seq) VALUES (:box, :boot, 0, :seq)
-ON CONFLICT (box, boot) DO UPDATE SET known_seq = greatest(h.known_seq, excluded.known_seq)""")
-
-# The island of consecutive numbers that begins right after what was complete.
-_ADVANCE = text("""
-UPDATE telemetry.high_water h SET complete_seq = coalesce((
-    SELECT max(seq) FROM (
-        SELECT seq, seq - row_number() OVER (ORDER BY seq) AS island FROM telemetry.message m
-        WHERE m.box = h.box AND m.boot = h.boot AND m.seq > h.complete_seq
-    ) numbered WHERE island = h.complete_seq
-), h.complete_seq)
-WHERE box = ANY(:boxes) AND complete_seq < known_seq""")
-
-_KNOW_PENDING = text("""
-INSERT INTO telemetry.high_water AS h (box, boot, complete_seq, known_seq, lost)
-VALUES (:box, :boot, :first - 1, greatest(:first - 1, :last), :first - 1)
-ON CONFLICT (box, boot) DO UPDATE SET
-    lost = h.lost + greatest(excluded.complete_seq - h.complete_seq, 0),
-    complete_seq = greatest(h.complete_seq, excluded.complete_seq),
-    known_seq = greatest(h.known_seq, excluded.known_seq)""")
-
-# What the box no longer holds of earlier boots, and we do not have, is lost: nobody need wait for it.
-_GIVE_UP_OTHERS = text("""
-UPDATE telemetry.high_water SET lost = lost + known_seq - complete_seq, complete_seq = known_seq
-WHERE box = :box AND boot < :boot AND boot <> ALL(:pending) AND complete_seq < known_seq""")
-
 
 def store(session: Session, arrivals: Sequence[Arrival], *, now: datetime | None = None) -> list[Acknowledgement]:
     """Write a batch: messages, clocks, dirty ranges, presence, high-water marks, dead letters, counts.
@@ -152,20 +125,12 @@ def store(session: Session, arrivals: Sequence[Arrival], *, now: datetime | None
     """
     taken, dead = _sort(session, arrivals)
     measured = [entry for entry in taken if isinstance(entry.content, Measured)]
+    words = [entry for entry in taken if not isinstance(entry.content, Measured)]
     stored, reused = _store_measured(session, measured) if measured else (0, [])
     dead += reused
-    for entry in taken:
-        if isinstance(entry.content, Birth):
-            _store_birth(session, box=entry.topic.box, birth=entry.content)
-    for entry in taken:
-        if isinstance(entry.content, Heartbeat):
-            known = {"box": entry.topic.box, "boot": entry.content.boot, "seq": entry.content.seq}
-            session.execute(_KNOW_HEARTBEAT, known)
-        if not isinstance(entry.content, Measured):
-            _store_presence(session, entry)
-    boxes = sorted({entry.topic.box for entry in taken if isinstance(entry.content, Measured | Birth)})
-    if boxes:
-        session.execute(_ADVANCE, {"boxes": boxes})
+    if words:
+        _store_words(session, words)
+    acknowledgements = _advance(session, taken)
     if dead:
         session.execute(insert(DeadLetter), dead)
     if arrivals:
@@ -178,7 +143,7 @@ def store(session: Session, arrivals: Sequence[Arrival], *, now: datetime | None
             dead=len(dead),
             shard=min((entry.topic.shard for entry in taken), default=NO_SLOT),
         )
-    return _acknowledgements(session, taken)
+    return acknowledgements
 
 
 def bury(session: Session, arrival: Arrival, *, reason: DeadReason) -> None:
@@ -188,17 +153,22 @@ def bury(session: Session, arrival: Arrival, *, reason: DeadReason) -> None:
 
 
 def _sort(session: Session, arrivals: Sequence[Arrival]) -> tuple[list[_Taken], list[dict[str, Any]]]:
-    """Part the batch into messages that pass every check and dead letters."""
+    """Part the batch into messages that pass every check and dead letters; whose shards it takes, it locks."""
     parsed: list[_Taken] = []
     dead: list[dict[str, Any]] = []
     for arrival in arrivals:
+        topic = topic_of(arrival.topic)
+        if isinstance(topic, DeadReason):
+            dead.append(_dead(arrival, topic))
+            continue
         try:
-            topic = parse_topic(arrival.topic)
-            parsed.append(_Taken(topic, parse(topic.kind, payload=arrival.payload), arrival))
+            parsed.append(_Taken(topic, _read(topic.kind, arrival), arrival))
         except MessageRefused as refused:
             dead.append(_dead(arrival, refused.reason))
-    codes = {entry.topic.box for entry in parsed if CODE.fullmatch(entry.topic.box)}
-    known = _locked_boxes(session, codes) if codes else {}
+    if not parsed:
+        return [], dead
+    session.execute(_LOCK_SHARDS, {"shards": sorted({entry.topic.shard for entry in parsed})})
+    known = _enrolled(session, {entry.topic.box for entry in parsed})
     taken: list[_Taken] = []
     for entry in parsed:
         reason = _objection(entry, known.get(entry.topic.box))
@@ -209,16 +179,31 @@ def _sort(session: Session, arrivals: Sequence[Arrival]) -> tuple[list[_Taken], 
     return taken, dead
 
 
-def _locked_boxes(session: Session, codes: set[str]) -> dict[str, Box]:
-    """Two workers that hand over a shard take turns by box; in one order, so that they never wait in a circle."""
-    rows = session.scalars(select(Box).where(Box.code.in_(codes)).order_by(Box.code).with_for_update(key_share=True))
-    return {box.code: box for box in rows}
+def _read(kind: str, arrival: Arrival) -> Uplink:
+    if arrival.size_bytes is not None and arrival.size_bytes > PAYLOAD_BYTES_MAX:
+        raise MessageRefused(DeadReason.TOO_LARGE)
+    return read(kind, payload=arrival.payload)
 
 
-def _objection(entry: _Taken, box: Box | None) -> DeadReason | None:
+class _Enrolled(NamedTuple):
+    shard: int
+    channels: int
+    is_revoked: bool
+
+
+def _enrolled(session: Session, codes: set[str]) -> dict[str, _Enrolled]:
+    """Ask anew for every batch: who was revoked a moment ago is out, whatever the broker still lets through."""
+    asked = [code for code in codes if CODE.fullmatch(code)]
+    found = session.execute(
+        select(Box.code, Box.shard, Box.channels, Box.revoked_at.is_not(None)).where(Box.code.in_(asked))
+    )
+    return {code: _Enrolled(shard, channels, is_revoked) for code, shard, channels, is_revoked in found}
+
+
+def _objection(entry: _Taken, box: _Enrolled | None) -> DeadReason | None:
     if box is None:
         return DeadReason.BOX_UNKNOWN
-    if box.revoked_at is not None:
+    if box.is_revoked:
         return DeadReason.BOX_REVOKED
     if box.shard != entry.topic.shard:
         return DeadReason.SHARD_WRONG
@@ -232,12 +217,13 @@ def _store_measured(session: Session, measured: list[_Taken]) -> tuple[int, list
     raw = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
     with raw.cursor() as cursor:
         cursor.execute(_CREATE_INCOMING)
-        cursor.execute("TRUNCATE pg_temp.incoming")
+        cursor.execute("DELETE FROM pg_temp.incoming")  # of an earlier batch in the same transaction
         with cursor.copy(_COPY_INCOMING) as copy:
-            copy.set_types(_COPY_TYPES)
-            for place, entry in enumerate(measured):
-                copy.write_row(_row(place, entry))
-    session.execute(_KNOW_MESSAGES)
+            copy.write(
+                rows.copy_of(
+                    (topic.box, cast("Measured", content), arrival.received_at) for topic, content, arrival in measured
+                )
+            )
     count = session.scalar(_TAKE_INCOMING) or 0
     if count == len(measured):
         return count, []
@@ -246,79 +232,65 @@ def _store_measured(session: Session, measured: list[_Taken]) -> tuple[int, list
     ]
 
 
-def _row(place: int, entry: _Taken) -> tuple[object, ...]:
-    content = cast("Measured", entry.content)
-    span = timedelta(milliseconds=content.span_ms)
-    received_at = entry.arrival.received_at
-    device_at = None if content.device_ms is None else from_ms(content.device_ms)
-    # A first guess where the box has no clock; `telemetry.clocks` lays it in time by the box's uptime.
-    started_at = device_at if device_at is not None and content.synced else received_at - span
-    return (
-        *(place, entry.topic.box, content.boot, content.seq, content.kind, content.channel, received_at),
-        *(device_at, content.uptime_ms, content.step_ms, list(content.powers_w), content.energy_wh),
-        *(content.synced, content.buffered, started_at, started_at + span),
+def _store_words(session: Session, words: list[_Taken]) -> None:
+    """Keep what boxes say of themselves; births first, for the other words are laid beside them."""
+    births = [(topic.box, content) for topic, content, _ in words if isinstance(content, Birth)]
+    if births:
+        keep_births(session, births)
+    keep_words(
+        session,
+        (
+            Word(
+                box=topic.box,
+                content=cast("Birth | Heartbeat | Presence", content),
+                received_at=arrival.received_at,
+                retained=arrival.retained,
+            )
+            for topic, content, arrival in words
+        ),
     )
 
 
-def _store_birth(session: Session, *, box: str, birth: Birth) -> None:
-    newest = session.execute(
-        select(PresenceRow.boot, PresenceRow.connection).where(PresenceRow.box == box, PresenceRow.born)
-    ).one_or_none()
-    if newest is not None and (birth.boot, birth.connection) < tuple(newest):
-        return
-    for boot, first, last in birth.pending:
-        session.execute(_KNOW_PENDING, {"box": box, "boot": boot, "first": first, "last": last})
-    pending = [boot for boot, _, _ in birth.pending]
-    session.execute(_GIVE_UP_OTHERS, {"box": box, "boot": birth.boot, "pending": pending})
-
-
-def _store_presence(session: Session, entry: _Taken) -> None:
-    """Keep the newest word of a box on itself; a will from before the newest birth is a dead man's word."""
-    content = cast("Birth | Heartbeat | Presence", entry.content)
-    said: dict[str, Any] = {"born": False, "online": content.online if isinstance(content, Presence) else True}
-    if isinstance(content, Birth):
-        said |= {"born": True, "firmware": content.firmware, "configuration_hash": content.configuration_hash}
-    elif isinstance(content, Heartbeat):
-        said |= {"buffered_messages": content.buffered_messages}
-    said |= {"boot": content.boot, "connection": content.connection, "heard_at": entry.arrival.received_at}
-    row = insert(PresenceRow).values(box=entry.topic.box, **said)
-    ours, theirs = PresenceRow.__table__.c, row.excluded
-    is_same = (theirs.boot == ours.boot) & (theirs.connection == ours.connection)
-    is_later = (theirs.boot > ours.boot) | ((theirs.boot == ours.boot) & (theirs.connection > ours.connection))
-    changes: dict[str, Any] = {name: theirs[name] for name in said}
-    if entry.arrival.retained:
-        changes["heard_at"] = ours.heard_at
-    if not said["born"]:
-        changes["born"] = ours.born & is_same
-    session.execute(row.on_conflict_do_update(index_elements=["box"], set_=changes, where=is_same | is_later))
-
-
-def _acknowledgements(session: Session, taken: Iterable[_Taken]) -> list[Acknowledgement]:
-    touched = {
-        (entry.topic.box, entry.content.boot): entry.topic
-        for entry in taken
-        if isinstance(entry.content, Measured | Birth)
-    }
-    if not touched:
+def _advance(session: Session, taken: Iterable[_Taken]) -> list[Acknowledgement]:
+    """Bring the high-water marks up to date, and give them for all boots that the batch spoke of."""
+    topics: dict[str, Topic] = {}
+    spoken: dict[tuple[str, int], int] = {}
+    reborn: set[str] = set()
+    for topic, content, _ in taken:
+        box = topic.box
+        if isinstance(content, Measured | Heartbeat):
+            said = [(content.boot, content.seq)]
+        elif isinstance(content, Birth):
+            reborn.add(box)
+            said = [(boot, last) for boot, _first, last in content.pending]
+        else:
+            continue
+        topics[box] = topic
+        for boot, seq in said:
+            if spoken.get((box, boot), -1) < seq:
+                spoken[box, boot] = seq
+    if not topics:
         return []
-    rows = session.execute(
-        select(HighWater.box, HighWater.boot, HighWater.complete_seq)
-        .where(HighWater.box.in_({box for box, _ in touched}))
-        .order_by(HighWater.box, HighWater.boot)
-    )
+    marks = advance(session, spoken=((box, boot, seq) for (box, boot), seq in spoken.items()), reborn=reborn)
     return [
-        Acknowledgement(topic=Topic(shard=touched[box, boot].shard, box=box, kind="ack"), boot=boot, seq=complete_seq)
-        for box, boot, complete_seq in rows
-        if (box, boot) in touched and complete_seq > 0
+        Acknowledgement(
+            topic=Topic(shard=topics[mark.box].shard, box=mark.box, kind="ack"),
+            boot=mark.boot,
+            seq=mark.complete_seq,
+            hole=mark.hole,
+            born=mark.born,
+        )
+        for mark in marks
     ]
 
 
 def _dead(arrival: Arrival, reason: DeadReason) -> dict[str, Any]:
     topic = arrival.topic[:DEAD_TOPIC_LENGTH_MAX].replace("\0", "").encode(errors="replace").decode()
+    kept_bytes = PAYLOAD_BYTES_MAX if reason in KEPT_WHOLE else DEAD_HEAD_BYTES
     return {
         "received_at": arrival.received_at,
         "topic": topic,
         "reason": reason.value,
-        "size_bytes": len(arrival.payload),
-        "head": arrival.payload[:DEAD_HEAD_BYTES],
+        "size_bytes": len(arrival.payload) if arrival.size_bytes is None else arrival.size_bytes,
+        "head": arrival.payload[:kept_bytes],
     }

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
+
 from telemetry.errors import DeadReason, MessageRefused
 
 ROOT = "cb/v1"
@@ -44,8 +46,7 @@ class Topic:
         return f"{ROOT}/{self.shard:02d}/{self.box}/{self.kind}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`m`: powers of one channel, numbered within the boot. `ev`: a change of state, in the same numbering."""
 
     kind: str
@@ -82,6 +83,7 @@ class Birth:
 
     boot: int
     connection: int
+    uptime_ms: int
     channels: int
     firmware: str
     configuration_hash: str
@@ -207,6 +209,7 @@ def _birth(content: dict[str, Any]) -> Birth:
     return Birth(
         boot=_integer(content, "boot"),
         connection=_integer(content, "conn"),
+        uptime_ms=round(_number(content, "up", low=0, high=UPTIME_S_MAX) * 1000) if "up" in content else 0,
         channels=_integer(content, "channels", low=1, high=255),
         firmware=_text(content, "fw"),
         configuration_hash=_text(content, "cfg"),

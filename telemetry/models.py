@@ -194,6 +194,18 @@ class DirtyRange(Base):
     until_at: Mapped[datetime]
 
 
+class DeriveTrouble(Base):
+    """A box whose readings could not be made into sessions: why, and when it is tried again; gone once it worked."""
+
+    __tablename__ = "derive_trouble"
+
+    box: Mapped[str] = mapped_column(ForeignKey("telemetry.box.code"), primary_key=True)
+    attempts: Mapped[int]
+    since: Mapped[datetime]
+    retry_at: Mapped[datetime]
+    error: Mapped[str]  # of the newest attempt, for the log and for administrators
+
+
 class NewestBirth(Base):
     """The newest birth of a box by (boot, connection, uptime): what it still holds decides what is lost for ever."""
 
@@ -204,6 +216,8 @@ class NewestBirth(Base):
     connection: Mapped[int]
     uptime_ms: Mapped[int]
     pending: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # boot, first, boot, first, ...
+    firmware: Mapped[str]
+    configuration_hash: Mapped[str]
 
 
 class Presence(Base):
@@ -265,6 +279,7 @@ class CalibrationVersion(Base):
     bridge_s: Mapped[int]
     run_s_min: Mapped[int]
     gap_s: Mapped[int]
+    recomputed_by: Mapped[str | None]  # who had final sessions computed anew by it; None: it touched none
 
 
 class CollectorSession(Base):
@@ -319,6 +334,26 @@ class CollectorSession(Base):
     def ended_at(self) -> datetime:
         """The session ends with its last run."""
         return self.last_run_at
+
+
+class PowerSpan(Base):
+    """A time in which a channel was on, off or idle all through; touching spans differ, and between spans is unknown.
+
+    It follows from the messages as sessions do, and is replaced in place: hours are summed from it.
+    """
+
+    __tablename__ = "power_span"
+    __table_args__ = (
+        CheckConstraint("started_at < ended_at", name="in_order"),
+        CheckConstraint("power IN ('on', 'off', 'idle')", name="power_known"),
+        Index("ix_power_span_box_channel_ended_at", "box", "channel", "ended_at"),
+    )
+
+    box: Mapped[str] = mapped_column(ForeignKey("telemetry.box.code"), primary_key=True)
+    channel: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    started_at: Mapped[datetime] = mapped_column(primary_key=True)
+    ended_at: Mapped[datetime]
+    power: Mapped[str]  # idle: it did not run, and its calibration cannot tell off from standby
 
 
 class ChannelState(Base):

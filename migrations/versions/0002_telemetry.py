@@ -62,6 +62,7 @@ def _create_boxes() -> None:
         sa.Column("bridge_s", sa.BigInteger(), nullable=False),
         sa.Column("run_s_min", sa.BigInteger(), nullable=False),
         sa.Column("gap_s", sa.BigInteger(), nullable=False),
+        sa.Column("recomputed_by", sa.Text(), nullable=True),
         sa.CheckConstraint("method IN ('otsu', 'hand')", name="ck_calibration_method_known"),
         sa.CheckConstraint("run_threshold_w > 0", name="ck_calibration_run_threshold_positive"),
         sa.CheckConstraint("standby_threshold_w < run_threshold_w", name="ck_calibration_standby_below_run"),
@@ -232,6 +233,37 @@ def _create_sessions() -> None:
         postgresql_where=sa.text("superseded_at IS NULL"),
     )
     op.create_table(
+        "power_span",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("channel", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("power", sa.Text(), nullable=False),
+        sa.CheckConstraint("started_at < ended_at", name="ck_power_span_in_order"),
+        sa.CheckConstraint("power IN ('on', 'off', 'idle')", name="ck_power_span_power_known"),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_power_span_box"),
+        sa.PrimaryKeyConstraint("box", "channel", "started_at", name="pk_power_span"),
+        schema="telemetry",
+    )
+    op.create_index(
+        "ix_power_span_box_channel_ended_at",
+        "power_span",
+        ["box", "channel", "ended_at"],
+        unique=False,
+        schema="telemetry",
+    )
+    op.create_table(
+        "derive_trouble",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("retry_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_derive_trouble_box"),
+        sa.PrimaryKeyConstraint("box", name="pk_derive_trouble"),
+        schema="telemetry",
+    )
+    op.create_table(
         "channel_state",
         sa.Column("box", sa.Text(), nullable=False),
         sa.Column("channel", sa.SmallInteger(), autoincrement=False, nullable=False),
@@ -254,6 +286,8 @@ def _create_workers() -> None:
         sa.Column("connection", sa.BigInteger(), nullable=False),
         sa.Column("uptime_ms", sa.BigInteger(), nullable=False),
         sa.Column("pending", sa.ARRAY(sa.BigInteger()), nullable=False),
+        sa.Column("firmware", sa.Text(), nullable=False),
+        sa.Column("configuration_hash", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_newest_birth_box"),
         sa.PrimaryKeyConstraint("box", name="pk_newest_birth"),
         schema="telemetry",

@@ -1,8 +1,6 @@
 """A batch of messages becomes rows: once, however often it comes, and nothing is taken that should not be."""
 
 import random
-from datetime import timedelta
-
 from sqlalchemy import func, select
 
 from telemetry import boxes
@@ -136,4 +134,4 @@ def test_what_the_broker_kept_does_not_prove_that_the_box_lives(server: Server) 
     server.receive(raw)
     assert presence(server).heard_at == at(0)
     server.says("hb", {"boot": 1, "conn": 1, "seq": 0, "buf": 0}, received_at=at(61))
-    assert presence(server).heard_at - at(61) == timedelta(0)
+    assert presence(server).heard_at == at(61)

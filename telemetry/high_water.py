@@ -1,0 +1,149 @@
+"""How far the messages of a boot are complete, what is known to be missing, and what is lost for ever.
+
+All of it is a function of three things that never depend on the order of arrival: which messages are stored, the
+greatest number anybody spoke of, and what the newest birth says that the box still holds.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from telemetry.messages import Birth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Of one boot of a box: what is complete, and the first hole (from, to) if there is one.
+
+    `born` is False if the box has not said in this boot what it is.
+    """
+
+    box: str
+    boot: int
+    complete_seq: int
+    hole: tuple[int, int] | None
+    born: bool
+
+
+_KEEP_BIRTHS = text("""
+INSERT INTO telemetry.newest_birth AS b
+    (box, boot, connection, uptime_ms, pending, firmware, configuration_hash)
+SELECT box, boot, connection, uptime_ms, pending, firmware, configuration_hash
+FROM jsonb_to_recordset(cast(:births AS jsonb)) AS said (
+    box text, boot bigint, connection bigint, uptime_ms bigint, pending bigint[], firmware text,
+    configuration_hash text)
+ORDER BY box
+ON CONFLICT (box) DO UPDATE SET
+    boot = excluded.boot, connection = excluded.connection, uptime_ms = excluded.uptime_ms,
+    pending = excluded.pending, firmware = excluded.firmware, configuration_hash = excluded.configuration_hash
+WHERE (excluded.boot, excluded.connection, excluded.uptime_ms) > (b.boot, b.connection, b.uptime_ms)""")
+
+# `spoken` is what the batch says of numbers; a birth also touches every other boot of its box. `start_seq` is what is
+# complete or no longer with the box: all of a boot that its newest birth does not list. A jump is where a number misses.
+_ADVANCE = text("""
+WITH spoken AS (
+    SELECT box, boot, max(seq) AS seq
+    FROM unnest(cast(:boxes AS text[]), cast(:boots AS bigint[]), cast(:seqs AS bigint[])) AS said (box, boot, seq)
+    GROUP BY box, boot
+), touched AS (
+    SELECT box, boot, seq FROM spoken
+    UNION ALL
+    SELECT h.box, h.boot, h.known_seq FROM telemetry.high_water h
+    WHERE h.box = ANY(:reborn) AND NOT EXISTS (SELECT FROM spoken s WHERE s.box = h.box AND s.boot = h.boot)
+), known AS (
+    SELECT t.box, t.boot, greatest(t.seq, coalesce(h.known_seq, 0)) AS known_seq, coalesce(h.lost, 0) AS lost,
+           coalesce(h.complete_seq, 0) AS complete_seq, b.boot AS born_boot, b.pending
+    FROM touched t
+    LEFT JOIN telemetry.high_water h ON h.box = t.box AND h.boot = t.boot
+    LEFT JOIN telemetry.newest_birth b ON b.box = t.box
+), begun AS (
+    SELECT *, greatest(complete_seq, least(known_seq, CASE
+        WHEN born_boot IS NULL OR boot > born_boot THEN 0
+        WHEN firsts.first IS NOT NULL THEN firsts.first - 1
+        WHEN boot < born_boot THEN known_seq
+        ELSE 0 END)) AS start_seq
+    FROM known LEFT JOIN LATERAL (
+        SELECT pending[i + 1] AS first FROM generate_series(1, coalesce(cardinality(pending), 0), 2) AS i
+        WHERE pending[i] = known.boot LIMIT 1
+    ) AS firsts ON true
+), judged AS (
+    SELECT begun.*, jump.seq AS next_seq, coalesce(
+        jump.before, (SELECT max(seq) FROM telemetry.message m
+                      WHERE m.box = begun.box AND m.boot = begun.boot AND m.seq > start_seq), start_seq) AS now_complete
+    FROM begun LEFT JOIN LATERAL (
+        SELECT before, seq FROM (
+            SELECT seq, coalesce(lag(seq) OVER (ORDER BY seq), start_seq) AS before FROM telemetry.message m
+            WHERE m.box = begun.box AND m.boot = begun.boot AND m.seq > start_seq
+        ) AS numbered WHERE seq <> before + 1 ORDER BY seq LIMIT 1
+    ) AS jump ON true
+), counted AS (
+    SELECT *, CASE WHEN lost > 0 OR start_seq > complete_seq THEN now_complete - (
+        SELECT count(*) FROM telemetry.message m
+        WHERE m.box = judged.box AND m.boot = judged.boot AND m.seq <= now_complete) ELSE 0 END AS now_lost
+    FROM judged
+), written AS (
+    INSERT INTO telemetry.high_water AS h (box, boot, complete_seq, known_seq, lost)
+    SELECT box, boot, now_complete, known_seq, now_lost FROM counted ORDER BY box, boot
+    ON CONFLICT (box, boot) DO UPDATE SET
+        complete_seq = excluded.complete_seq, known_seq = excluded.known_seq, lost = excluded.lost
+    WHERE (h.complete_seq, h.known_seq, h.lost)
+        IS DISTINCT FROM (excluded.complete_seq, excluded.known_seq, excluded.lost)
+)
+SELECT box, boot, now_complete AS complete_seq, coalesce(next_seq - 1, known_seq) AS hole_until,
+       known_seq > now_complete AS has_hole, born_boot IS NOT NULL AND born_boot >= boot AS born
+FROM counted ORDER BY box, boot""")
+
+
+def keep_births(session: Session, births: Iterable[tuple[str, Birth]]) -> None:
+    """Keep of each box the newest of these births and the one that is stored."""
+    newest: dict[str, Birth] = {}
+    for box, birth in births:
+        if box not in newest or _age(birth) > _age(newest[box]):
+            newest[box] = birth
+    rows = [
+        {
+            "box": box,
+            "boot": birth.boot,
+            "connection": birth.connection,
+            "uptime_ms": birth.uptime_ms,
+            "pending": [number for boot, first, _ in birth.pending for number in (boot, first)],
+            "firmware": birth.firmware,
+            "configuration_hash": birth.configuration_hash,
+        }
+        for box, birth in newest.items()
+    ]
+    session.execute(_KEEP_BIRTHS, {"births": json.dumps(rows)})
+
+
+def advance(session: Session, *, spoken: Iterable[tuple[str, int, int]], reborn: Iterable[str]) -> list[Mark]:
+    """Bring the marks up to date with what is stored: `spoken` are the (box, boot, number) that were spoken of.
+
+    Boxes in `reborn` have just been born: all their boots are looked at. Gives the marks of all that were.
+    """
+    said = list(spoken)
+    rows = session.execute(
+        _ADVANCE,
+        {
+            "boxes": [box for box, _, _ in said],
+            "boots": [boot for _, boot, _ in said],
+            "seqs": [seq for _, _, seq in said],
+            "reborn": sorted(reborn),
+        },
+    )
+    return [
+        Mark(
+            box=row.box,
+            boot=row.boot,
+            complete_seq=row.complete_seq,
+            hole=(row.complete_seq + 1, row.hole_until) if row.has_hole else None,
+            born=row.born,
+        )
+        for row in rows
+    ]
+
+
+def _age(birth: Birth) -> tuple[int, int, int]:
+    return birth.boot, birth.connection, birth.uptime_ms
