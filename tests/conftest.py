@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server once, in the process that directs the workers; the workers get its address."""
     if hasattr(config, "workerinput") or SERVER_URL in os.environ:
         return
-    config.stash[_folder] = Path(tempfile.mkdtemp(prefix="testcard-", dir=_quick_folder()))
+    config.stash[_folder] = Path(tempfile.mkdtemp(prefix="testcard-", dir=quick_folder()))
     # No test looks for data after a crash of this server, so it need not wait for the disk.
     server = EmbeddedPostgres(
         config.stash[_folder] / "postgres", options=("fsync=off", "full_page_writes=off", "max_connections=300")
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[SERVER_URL] = server.url("{name}").replace("%7Bname%7D", "{name}")
 
 
-def _quick_folder() -> str | None:
+def quick_folder() -> str | None:
     """Give a folder in memory if there is room: every test copies a database of some thousand files."""
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN:
         return MEMORY
