@@ -49,6 +49,9 @@ class Code(StrEnum):
     ENROLMENT_CODE_INVALID = "ENROLMENT_CODE_INVALID"
     FUND_SHORT = "FUND_SHORT"
     NOT_REVIEWABLE = "NOT_REVIEWABLE"
+    ADJUSTMENT_TOO_LARGE = "ADJUSTMENT_TOO_LARGE"
+    ADJUSTMENT_NOT_POSTABLE = "ADJUSTMENT_NOT_POSTABLE"
+    NOT_CONTESTABLE = "NOT_CONTESTABLE"
     RULE_SET_INVALID = "RULE_SET_INVALID"
     RULE_SET_OVERLAP = "RULE_SET_OVERLAP"
     EXPORT_TOO_LARGE = "EXPORT_TOO_LARGE"
@@ -325,6 +328,27 @@ TEXTS: dict[Code, RefusalText] = {
         "此笔费用当前不能复核。",
         "It waits for its box, was verified, or was reviewed already; look at its verdict.",
         "它正在等待采集盒数据、已核实或已复核；请查看其对账结论。",
+    ),
+    Code.ADJUSTMENT_TOO_LARGE: RefusalText(
+        S.UNPROCESSABLE_ENTITY,
+        "No more can be given back than is left of the charge.",
+        "退还金额不得超过该笔费用的剩余金额。",
+        "Choose an amount from one fen up to what is left; nothing was posted.",
+        "请填写一分至剩余金额之间的数额；没有记账。",
+    ),
+    Code.ADJUSTMENT_NOT_POSTABLE: RefusalText(
+        S.CONFLICT,
+        "The books cannot take this adjustment now.",
+        "账簿目前无法登记此项调整。",
+        "What is owed to the unit does not cover it, or the card account is closed; nothing was posted.",
+        "应付该单位的余额不足，或卡账户已注销；没有记账。",
+    ),
+    Code.NOT_CONTESTABLE: RefusalText(
+        S.CONFLICT,
+        "This charge cannot be contested.",
+        "此笔费用不能提出异议。",
+        "The window has closed, it was contested before, or it costs nothing; ask the sub-center.",
+        "异议期已过、已提出过异议或未产生费用；请联系分中心。",
     ),
     Code.RULE_SET_INVALID: RefusalText(
         S.UNPROCESSABLE_ENTITY,

@@ -54,6 +54,12 @@ LABELS: dict[str, dict[str, Label]] = {
         "exempt": Label(_l("Nothing to compare")),
         "waiting": Label(_l("Not yet reconciled")),
     },
+    "terminal_event": {
+        "started": Label(_l("Swipe-in")),
+        "meter": Label(_l("last sign of life")),
+        "ended": Label(_l("Swipe-out")),
+        "reversal": Label(_l("Cancelled")),
+    },
     "record_scope": {
         "all": Label(_l("All that hold")),
         "external": Label(_l("External service")),

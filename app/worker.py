@@ -21,6 +21,8 @@ from app import clock, jobs, sealing
 from app.cards import proof
 from app.db import Database
 from app.devices import messages
+from app.devices.boxes import watching
+from app.reconciliation import adjusting
 from app.reconciliation import service as reconciliation
 from app.sessions import service as sessions
 from app.settings import Settings
@@ -35,6 +37,8 @@ LEADER_IDLE_TIMEOUT = "3s"
 BATCH = 200
 FORGET_BATCH = 5_000
 SUMS_EVERY_S = 5
+# A region of 1,500 channels is looked at in the ten minutes in which each is due once.
+CHANNELS_AT_ONCE = 25
 # A terminal asks again within seconds; a week is for people who look into what happened.
 ANSWERS_KEPT = timedelta(days=7)
 
@@ -63,6 +67,12 @@ def _seal_ledger(database: Database, settings: Settings) -> int:
         return 0
 
 
+def _reconcile(database: Database, settings: Settings) -> int:
+    return database.run(
+        lambda session: reconciliation.reconcile(session, at=clock.now(), limit=BATCH, zone=settings.site_timezone)
+    )
+
+
 JOBS = (
     Job(
         name="derive_collector_sessions",
@@ -72,7 +82,12 @@ JOBS = (
     Job(
         name="reconcile",
         every_s=1,
-        run=_in_transaction(lambda session: reconciliation.reconcile(session, at=clock.now(), limit=BATCH)),
+        run=_reconcile,
+    ),
+    Job(
+        name="adjust_by_policy",
+        every_s=10,
+        run=_in_transaction(lambda session: adjusting.adjust_due(session, at=clock.now(), limit=BATCH)),
     ),
     Job(
         name="pay_subsidies",
@@ -108,6 +123,11 @@ JOBS = (
         run=_in_transaction(
             lambda session: proof.forget_tokens(session, before=clock.now() - ANSWERS_KEPT, limit=FORGET_BATCH)
         ),
+    ),
+    Job(
+        name="watch_boxes",
+        every_s=10,
+        run=_in_transaction(lambda session: watching.watch(session, at=clock.now(), limit=CHANNELS_AT_ONCE)),
     ),
     Job(name="poll_payment_events", every_s=60, run=top_ups_online.poll_events),
 )

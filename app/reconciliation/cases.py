@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.reconciliation.models import BoxVerdictKind, ChargeVerdict
+from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, RuleKind
 from app.reconciliation.spans import Spans
 
 
@@ -58,11 +58,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A silence rule as it falls into a stretch of time: when it holds, and for background how long a run may be."""
+
+    id: int
+    kind: RuleKind
+    spans: Spans
+    run_s_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """All that is known of one instrument in a stretch of time.
 
     `unknown`: when the box said nothing. `settled_s`: up to here the box has told everything. `given_up_s`: what ended
-    before is decided with what there is, however silent the box.
+    before is decided with what there is, however silent the box. `rules`: what named people said is normal here.
     """
 
     charges: tuple[Charge, ...]
@@ -70,6 +80,7 @@ class Case:
     unknown: Spans
     settled_s: int
     given_up_s: int
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +99,8 @@ class ChargeDecision:
     """The verdict over a charge; length of the charge = overlap_s + charge_only_s.
 
     `box_only_s`: unpaid running laid to this charge. `idle_s`: charged time that neither a run, its preparation, nor
-    silence of the box explains. `effective_s`: warm-up, test and after-treatment within the charge.
+    silence of the box explains. `effective_s`: warm-up, test and after-treatment within the charge. `rules`: ids of the
+    silence rules that made the verdict what it is.
     """
 
     charge_id: str
@@ -101,6 +113,7 @@ class ChargeDecision:
     unknown_s: int
     effective_s: int
     runs: tuple[Share, ...]
+    rules: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +121,8 @@ class RunDecision:
     """The verdict over a run; length of the run = overlap_s + box_only_s.
 
     Running nobody paid for is `head_s` before the first own charge, else `tail_s`; without an own charge all is head.
-    What is left of box_only_s is time at which a second box of the instrument saw another run.
+    What is left of box_only_s is time at which a second box of the instrument saw another run. `excused_s` of both fell
+    into maintenance: nobody owes for it.
     """
 
     run_id: int
@@ -118,7 +132,9 @@ class RunDecision:
     box_only_s: int
     head_s: int
     tail_s: int
+    excused_s: int
     charges: tuple[str, ...]
+    rules: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

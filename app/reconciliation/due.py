@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 import telemetry.queries
 from app.devices.models import BoxPlacement
-from app.reconciliation.evidence import CHARGED, from_s, span_of
-from app.reconciliation.models import DueStretch, FeedCursor, UsageRecord, Verdict
+from app.reconciliation.evidence import CHARGED, span_of
+from app.reconciliation.models import Adjustment, DueStretch, FeedCursor, UsageRecord, Verdict
+from app.reconciliation.times import from_s
 from app.sessions.models import CardSession
 from telemetry.models import CollectorSession
 
 FEED = "collector_sessions"
 PAUSE = timedelta(seconds=60)
 PAUSE_MAX = timedelta(minutes=15)
+PIECE = timedelta(days=7)
 # A charge may still be corrected this long after its use was verified.
 CORRECTED_WITHIN = timedelta(days=35)
 
@@ -73,6 +76,17 @@ def add_charge(session: Session, charge: CardSession, *, at: datetime) -> None:
         until_at=from_s(span.end_s),
         at=at,
     )
+
+
+def add_weeks(
+    session: Session, *, name: str, instrument_id: int, from_at: datetime, until_at: datetime, at: datetime
+) -> None:
+    """Make a long stretch of an instrument due in pieces of a week, so that none keeps a transaction long."""
+    begins, number = from_at, 0
+    while begins < until_at:
+        ends = min(begins + PIECE, until_at)
+        _add(session, key=f"{name}:{number}", instrument_id=instrument_id, from_at=begins, until_at=ends, at=at)
+        begins, number = ends, number + 1
 
 
 def _add_run(session: Session, row: CollectorSession, *, at: datetime) -> None:
@@ -138,9 +152,15 @@ def _corrected(session: Session, *, at: datetime, limit: int) -> Iterable[CardSe
         .where(
             UsageRecord.superseded_at.is_(None),
             UsageRecord.verified_at > at - CORRECTED_WITHIN,
-            (UsageRecord.paid_principal_fen != CardSession.paid_principal_fen)
-            | (UsageRecord.paid_subsidy_fen != CardSession.paid_subsidy_fen)
+            (UsageRecord.paid_principal_fen != CardSession.paid_principal_fen - _given_back(Adjustment.principal_fen))
+            | (UsageRecord.paid_subsidy_fen != CardSession.paid_subsidy_fen - _given_back(Adjustment.subsidy_fen))
             | (UsageRecord.ended_at != CardSession.ended_at),
         )
         .limit(limit)
     )
+
+
+def _given_back(column: Any) -> ColumnElement[int]:
+    """What adjustments gave back of a charge, by purse."""
+    given = select(func.coalesce(func.sum(column), 0)).where(Adjustment.session_id == CardSession.id)
+    return given.correlate(CardSession).scalar_subquery()

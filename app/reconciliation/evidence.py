@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -11,7 +12,9 @@ import telemetry.boxes
 import telemetry.queries
 from app.devices.models import BoxPlacement
 from app.reconciliation.cases import Case, Charge, Run
+from app.reconciliation.silence import FAR_FUTURE_S, rules_of, settled_through
 from app.reconciliation.spans import Span, Spans, subtract, union
+from app.reconciliation.times import from_s, to_s
 from app.sessions.models import CardSession, SessionStatus
 from telemetry.models import CollectorSession, DirtyRange
 
@@ -22,7 +25,6 @@ GROWTH_ROUNDS_MAX = 200
 IN_USE = (SessionStatus.ACTIVE, SessionStatus.STALE)
 CHARGED = (SessionStatus.CAPTURED, SessionStatus.AUTO_ENDED)
 ONE_SECOND = timedelta(seconds=1)
-FAR_FUTURE_S = 2**40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,11 @@ class _Placed:
         return Span(max(self.since_s, span.start_s), min(self.until_s, span.end_s))
 
 
-def gather(session: Session, *, instrument_id: int, stretch: Span, at: datetime) -> Gathered:
-    """Collect all that can touch the charges and runs of a stretch; it grows until no component is cut."""
+def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInfo, at: datetime) -> Gathered:
+    """Collect all that can touch the charges and runs of a stretch; it grows until no component is cut.
+
+    `zone` is the site's, by whose weeks silence rules go.
+    """
     hull = stretch
     for _ in range(GROWTH_ROUNDS_MAX):
         placed = _placements(session, instrument_id=instrument_id, span=hull)
@@ -65,13 +70,17 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, at: datetime)
         if grown == hull:
             break
         hull = grown
+    rules = rules_of(
+        session, instrument_id=instrument_id, within=Span(hull.start_s, max(hull.end_s, to_s(at))), zone=zone
+    )
     return Gathered(
         instrument_id=instrument_id,
         case=Case(
             charges=charges,
             runs=tuple(run for run, _ in runs),
             unknown=_unknown(session, placed, hull=hull),
-            settled_s=settled_s,
+            settled_s=settled_through(settled_s, rules, now_s=to_s(at)),
+            rules=rules,
             given_up_s=to_s(at - GIVE_UP_AFTER),
         ),
         hull=hull,
@@ -81,20 +90,23 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, at: datetime)
     )
 
 
+def spans_within(session: Session, *, instrument_id: int, span: Span) -> tuple[list[Span], list[Span]]:
+    """Give the charges that have ended and the runs of an instrument that reach into a stretch, as bare spans."""
+    charges = [
+        span_
+        for row in _sessions(session, instrument_id=instrument_id, span=span)
+        if row.status in CHARGED and row.started_at is not None and row.ended_at is not None
+        for span_ in (Span(to_s(row.started_at), to_s(row.ended_at)),)
+    ]
+    placed = _placements(session, instrument_id=instrument_id, span=span)
+    runs = [Span(run.start_s, run.end_s) for place in placed for run, _ in _runs(session, place, hull=span)]
+    return charges, runs
+
+
 def span_of(row: CardSession) -> Span:
     """Give the stretch of a charge, at least one second long so that it holds its own moment."""
     started_at, ended_at = row.started_at or row.authorized_at, row.ended_at or row.latest_end_at
     return Span(to_s(started_at), max(to_s(ended_at), to_s(started_at) + 1))
-
-
-def to_s(moment: datetime) -> int:
-    """Give a moment in whole seconds since 1970; part seconds are dropped."""
-    return int(moment.timestamp() // 1)
-
-
-def from_s(moment_s: int) -> datetime:
-    """Give the moment at these seconds since 1970."""
-    return datetime.fromtimestamp(moment_s, UTC)
 
 
 def _sessions(session: Session, *, instrument_id: int, span: Span) -> list[CardSession]:

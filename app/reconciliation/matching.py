@@ -5,12 +5,10 @@ nothing outside it can change its verdicts. Within it every second is held by at
 charge = overlap + charge-only and box = overlap + box-only hold exactly. docs/explanation/reconciliation.md says why.
 """
 
-import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from app.reconciliation.cases import (
     Case,
@@ -18,19 +16,19 @@ from app.reconciliation.cases import (
     ChargeDecision,
     ControlTotals,
     Outcome,
+    Rule,
     Run,
     RunDecision,
     Settings,
     Share,
 )
-from app.reconciliation.models import VERIFYING, BoxVerdictKind, ChargeVerdict
+from app.reconciliation.components import Component, Segment, components, segments
+from app.reconciliation.models import VERIFYING, BoxVerdictKind, ChargeVerdict, RuleKind
 from app.reconciliation.spans import Span, Spans, clip, intersect, seconds, subtract, union
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 # Qualities of a run whose place in time the box itself does not vouch for.
 SUSPECT_QUALITIES = frozenset({"clock"})
-
-Node = TypeVar("Node", Charge, Run)
 
 
 def decide(case: Case, *, settings: Settings) -> Outcome:
@@ -38,9 +36,10 @@ def decide(case: Case, *, settings: Settings) -> Outcome:
 
     The order of the input does not matter; ids are unique.
     """
+    rules = _Rules(case.rules)
     outcomes = [
-        _decide_component(case, settings=settings, charges=charges, runs=runs)
-        for charges, runs in components(charges=case.charges, runs=case.runs)
+        _decide_component(case, settings=settings, rules=rules, part=part)
+        for part in components(charges=case.charges, runs=case.runs)
     ]
     return Outcome(
         charges=tuple(charge for outcome in outcomes for charge in outcome.charges),
@@ -64,65 +63,34 @@ def control_totals(outcome: Outcome) -> ControlTotals:
     )
 
 
-def components(
-    *, charges: Iterable[Charge], runs: Iterable[Run]
-) -> Iterator[tuple[tuple[Charge, ...], tuple[Run, ...]]]:
-    """Cut charges and runs into groups that share no second with each other, in order of time.
+class _Rules:
+    """The silence rules of a case, laid together by kind."""
 
-    One sweep over all starts: a group ends where the next start is not before the latest end so far.
-    """
-    nodes: list[Charge | Run] = [*charges, *runs]
-    nodes.sort(key=lambda node: (node.start_s, node.end_s, isinstance(node, Run), str(node.id)))
-    group_charges: list[Charge] = []
-    group_runs: list[Run] = []
-    end_s = 0
-    for node in nodes:
-        if (group_charges or group_runs) and node.start_s >= end_s:
-            yield tuple(group_charges), tuple(group_runs)
-            group_charges, group_runs, end_s = [], [], node.end_s
-        end_s = max(end_s, node.end_s)
-        if isinstance(node, Run):
-            group_runs.append(node)
-        else:
-            group_charges.append(node)
-    if group_charges or group_runs:
-        yield tuple(group_charges), tuple(group_runs)
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = sorted(rules, key=lambda rule: rule.id)
+        self.maintenance = self._union(RuleKind.MAINTENANCE)
+        self.exempt = self._union(RuleKind.EXEMPT)
 
+    def exempts(self, charge: Charge) -> bool:
+        """Say whether a charge that begins then is not compared."""
+        return bool(clip(self.exempt, to=Span(charge.start_s, charge.start_s + 1)))
 
-class _Holders(Generic[Node]):
-    """Who holds a moment: of all charges (or runs) then, the one that started last.
+    def is_background(self, run: Run) -> bool:
+        """Say whether the instrument may run so by itself: the whole run within one rule's time, and not too long."""
+        return any(
+            rule.run_s_max is not None
+            and run.end_s - run.start_s <= rule.run_s_max
+            and clip(rule.spans, to=Span(run.start_s, run.end_s)) == (Span(run.start_s, run.end_s),)
+            for rule in self._rules
+            if rule.kind is RuleKind.BACKGROUND
+        )
 
-    The last tap is the person who stands at the instrument, so of two overlapping charges the later one holds the time.
-    """
+    def touching(self, span: Span, *, kind: RuleKind) -> tuple[int, ...]:
+        """Name the rules of a kind that hold in a stretch."""
+        return tuple(rule.id for rule in self._rules if rule.kind is kind and clip(rule.spans, to=span))
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self._waiting: list[Node] = sorted(nodes, key=lambda node: (node.start_s, str(node.id)), reverse=True)
-        self._active: list[tuple[int, str, Node]] = []
-
-    def at(self, moment_s: int) -> Node | None:
-        """Give the holder at a moment; moments must be asked in order."""
-        while self._waiting and self._waiting[-1].start_s <= moment_s:
-            node = self._waiting.pop()
-            heapq.heappush(self._active, (-node.start_s, str(node.id), node))
-        while self._active and self._active[0][2].end_s <= moment_s:
-            heapq.heappop(self._active)
-        return self._active[0][2] if self._active else None
-
-
-class _Segment(NamedTuple):
-    """A stretch in which neither holder changes."""
-
-    span: Span
-    charge: Charge | None
-    run: Run | None
-
-
-def _segments(charges: Sequence[Charge], runs: Sequence[Run]) -> Iterator[_Segment]:
-    nodes: list[Charge | Run] = [*charges, *runs]
-    edges = sorted({edge for node in nodes for edge in (node.start_s, node.end_s)})
-    charge_holders, run_holders = _Holders(charges), _Holders(runs)
-    for start_s, end_s in pairwise(edges):
-        yield _Segment(Span(start_s, end_s), charge_holders.at(start_s), run_holders.at(start_s))
+    def _union(self, kind: RuleKind) -> Spans:
+        return union(span for rule in self._rules if rule.kind is kind for span in rule.spans)
 
 
 @dataclass(slots=True)
@@ -135,29 +103,39 @@ class _Tally:
     overlap_s: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     head_s: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     tail_s: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    excused_head_s: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    excused_tail_s: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     unpaid_s: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     own: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
     owners: dict[int, list[Charge]] = field(default_factory=lambda: defaultdict(list))
 
 
-def _decide_component(case: Case, *, settings: Settings, charges: Sequence[Charge], runs: Sequence[Run]) -> Outcome:
-    segments = list(_segments(charges, runs))
+def _decide_component(case: Case, *, settings: Settings, rules: _Rules, part: Component) -> Outcome:
+    cut = segments(part)
     tally = _Tally()
-    for segment in segments:
+    for segment in cut:
         _add_overlap(tally, segment)
-    _find_owners(tally, charges=charges, runs=runs, settings=settings)
-    _lay_unpaid(tally, segments)
-    provisional = _is_provisional(case, settings=settings, charges=charges, runs=runs)
+    _find_owners(tally, part=part, settings=settings)
+    _lay_unpaid(tally, cut, maintenance=rules.maintenance)
+    provisional = _is_provisional(case, settings=settings, part=part)
+    look = _Look(case=case, settings=settings, rules=rules, tally=tally, provisional=provisional)
     return Outcome(
-        charges=tuple(
-            _decide_charge(charge, case=case, tally=tally, runs=runs, settings=settings, provisional=provisional)
-            for charge in charges
-        ),
-        runs=tuple(_decide_run(run, tally=tally, settings=settings, provisional=provisional) for run in runs),
+        charges=tuple(_decide_charge(charge, look=look, runs=part.runs) for charge in part.charges),
+        runs=tuple(_decide_run(run, look=look) for run in part.runs),
     )
 
 
-def _add_overlap(tally: _Tally, segment: _Segment) -> None:
+class _Look(NamedTuple):
+    """What a decision within one component looks at."""
+
+    case: Case
+    settings: Settings
+    rules: _Rules
+    tally: _Tally
+    provisional: bool
+
+
+def _add_overlap(tally: _Tally, segment: Segment) -> None:
     if segment.charge is None:
         return
     tally.held[segment.charge.id].append(segment.span)
@@ -167,10 +145,10 @@ def _add_overlap(tally: _Tally, segment: _Segment) -> None:
         tally.overlap_s[segment.run.id] += seconds([segment.span])
 
 
-def _find_owners(tally: _Tally, *, charges: Sequence[Charge], runs: Sequence[Run], settings: Settings) -> None:
+def _find_owners(tally: _Tally, *, part: Component, settings: Settings) -> None:
     """Tie runs to charges: by half of the shorter of the two, or by more than the few minutes of a late hand-over."""
-    charge_by_id = {charge.id: charge for charge in charges}
-    run_by_id = {run.id: run for run in runs}
+    charge_by_id = {charge.id: charge for charge in part.charges}
+    run_by_id = {run.id: run for run in part.runs}
     for (charge_id, run_id), share_s in tally.shares_s.items():
         charge, run = charge_by_id[charge_id], run_by_id[run_id]
         shorter_s = min(run.end_s - run.start_s, charge.end_s - charge.start_s)
@@ -179,34 +157,40 @@ def _find_owners(tally: _Tally, *, charges: Sequence[Charge], runs: Sequence[Run
             tally.owners[run_id].append(charge)
 
 
-def _lay_unpaid(tally: _Tally, segments: Sequence[_Segment]) -> None:
-    """Lay running without a charge to the owner before it, or if there is none yet, to the first one after it."""
+def _lay_unpaid(tally: _Tally, cut: Sequence[Segment], *, maintenance: Spans) -> None:
+    """Lay running without a charge to the owner before it, or if there is none yet, to the first one after it.
+
+    What fell into maintenance is laid to nobody.
+    """
     last_owner: dict[int, Charge] = {}
-    for span, charge, run in segments:
+    for span, charge, run in cut:
         if run is None:
             continue
         if charge is not None:
             if charge in tally.owners[run.id]:
                 if run.id not in last_owner:
-                    tally.unpaid_s[charge.id] += tally.head_s[run.id]
+                    tally.unpaid_s[charge.id] += tally.head_s[run.id] - tally.excused_head_s[run.id]
                 last_owner[run.id] = charge
-        elif run.id in last_owner:
+            continue
+        excused_s = seconds(clip(maintenance, to=span)) if maintenance else 0
+        if run.id in last_owner:
             tally.tail_s[run.id] += seconds([span])
-            tally.unpaid_s[last_owner[run.id].id] += seconds([span])
+            tally.excused_tail_s[run.id] += excused_s
+            tally.unpaid_s[last_owner[run.id].id] += seconds([span]) - excused_s
         else:
             tally.head_s[run.id] += seconds([span])
+            tally.excused_head_s[run.id] += excused_s
 
 
-def _is_provisional(case: Case, *, settings: Settings, charges: Sequence[Charge], runs: Sequence[Run]) -> bool:
+def _is_provisional(case: Case, *, settings: Settings, part: Component) -> bool:
     return any(
         charge.open or (charge.end_s + settings.settling_s > case.settled_s and charge.end_s > case.given_up_s)
-        for charge in charges
-    ) or any(not run.final and run.end_s > case.given_up_s for run in runs)
+        for charge in part.charges
+    ) or any(not run.final and run.end_s > case.given_up_s for run in part.runs)
 
 
-def _decide_charge(
-    charge: Charge, *, case: Case, tally: _Tally, runs: Sequence[Run], settings: Settings, provisional: bool
-) -> ChargeDecision:
+def _decide_charge(charge: Charge, *, look: _Look, runs: Sequence[Run]) -> ChargeDecision:
+    case, settings, rules, tally, provisional = look
     whole = Span(charge.start_s, charge.end_s)
     own = tally.own[charge.id]
     held, covered = union(tally.held[charge.id]), union(tally.covered[charge.id])
@@ -215,6 +199,7 @@ def _decide_charge(
     explained = union([*intersect(_explained_by(own, settings=settings), held), *covered, *unknown])
     overlap_s, unpaid_s = seconds(covered), tally.unpaid_s[charge.id]
     used_s = sum(tally.shares_s[charge.id, run.id] for run in own) + unpaid_s
+    exempt = rules.exempts(charge)
     sums = _Sums(
         charge_s=charge.end_s - charge.start_s,
         idle_s=seconds(subtract([whole] if whole.start_s < whole.end_s else [], explained)),
@@ -222,9 +207,14 @@ def _decide_charge(
         unknown_s=seconds(unknown),
         tolerance_s=_tolerance_s(charge_s=charge.end_s - charge.start_s, used_s=used_s, settings=settings),
     )
+    verdict = ChargeVerdict.PROVISIONAL
+    if exempt and not charge.open:
+        verdict = ChargeVerdict.EXEMPT
+    elif not provisional:
+        verdict = _charge_verdict(sums, own, tally, settings=settings)
     return ChargeDecision(
         charge_id=charge.id,
-        verdict=ChargeVerdict.PROVISIONAL if provisional else _charge_verdict(sums, own, tally, settings=settings),
+        verdict=verdict,
         tolerance_s=sums.tolerance_s,
         overlap_s=overlap_s,
         charge_only_s=sums.charge_s - overlap_s,
@@ -237,6 +227,7 @@ def _decide_charge(
             for run in runs
             if (share_s := tally.shares_s.get((charge.id, run.id), 0))
         ),
+        rules=rules.touching(Span(charge.start_s, charge.start_s + 1), kind=RuleKind.EXEMPT) if exempt else (),
     )
 
 
@@ -296,31 +287,54 @@ def _charge_verdict(sums: _Sums, own: Sequence[Run], tally: _Tally, *, settings:
     return verdict
 
 
-def _decide_run(run: Run, *, tally: _Tally, settings: Settings, provisional: bool) -> RunDecision:
+def _decide_run(run: Run, *, look: _Look) -> RunDecision:
+    tally, rules = look.tally, look.rules
     overlap_s = tally.overlap_s[run.id]
+    verdict = BoxVerdictKind.PROVISIONAL if look.provisional else _run_verdict(run, look=look)
+    whole = Span(run.start_s, run.end_s)
+    used = {
+        BoxVerdictKind.MAINTENANCE: RuleKind.MAINTENANCE,
+        BoxVerdictKind.BACKGROUND: RuleKind.BACKGROUND,
+    }.get(verdict)
     return RunDecision(
         run_id=run.id,
         version=run.version,
-        verdict=BoxVerdictKind.PROVISIONAL if provisional else _run_verdict(run, tally=tally, settings=settings),
+        verdict=verdict,
         overlap_s=overlap_s,
         box_only_s=run.end_s - run.start_s - overlap_s,
         head_s=tally.head_s[run.id],
         tail_s=tally.tail_s[run.id],
+        excused_s=tally.excused_head_s[run.id] + tally.excused_tail_s[run.id],
         charges=tuple(charge.id for charge in tally.owners[run.id]),
+        rules=() if used is None else rules.touching(whole, kind=used),
     )
 
 
-def _run_verdict(run: Run, *, tally: _Tally, settings: Settings) -> BoxVerdictKind:
-    head_s, tail_s = tally.head_s[run.id], tally.tail_s[run.id]
+def _run_verdict(run: Run, *, look: _Look) -> BoxVerdictKind:
+    settings, tally = look.settings, look.tally
     owners = tally.owners[run.id]
+    if not owners:
+        return _verdict_without_owner(run, look=look)
+    head_s, tail_s = tally.head_s[run.id], tally.tail_s[run.id]
+    owed_head_s, owed_tail_s = head_s - tally.excused_head_s[run.id], tail_s - tally.excused_tail_s[run.id]
     charge_s = sum(charge.end_s - charge.start_s for charge in owners)
-    tolerance_s = _tolerance_s(charge_s=charge_s, used_s=run.end_s - run.start_s, settings=settings)
-    if owners and max(head_s, tail_s) <= tolerance_s:
+    allowed_s = _tolerance_s(charge_s=charge_s, used_s=run.end_s - run.start_s, settings=settings)
+    if max(head_s, tail_s) <= allowed_s:
         return BoxVerdictKind.COVERED
-    if not owners and head_s + tail_s < settings.minimum_use_s:
-        return BoxVerdictKind.BELOW_MINIMUM
+    if max(owed_head_s, owed_tail_s) <= allowed_s:
+        return BoxVerdictKind.MAINTENANCE
     if run.quality in SUSPECT_QUALITIES:
         return BoxVerdictKind.BOX_SUSPECT
-    if not owners:
-        return BoxVerdictKind.UNPAID
-    return BoxVerdictKind.UNPAID_HEAD if head_s > tail_s else BoxVerdictKind.UNPAID_TAIL
+    return BoxVerdictKind.UNPAID_HEAD if owed_head_s > owed_tail_s else BoxVerdictKind.UNPAID_TAIL
+
+
+def _verdict_without_owner(run: Run, *, look: _Look) -> BoxVerdictKind:
+    tally, minimum_s = look.tally, look.settings.minimum_use_s
+    unpaid_s = tally.head_s[run.id]
+    if unpaid_s < minimum_s:
+        return BoxVerdictKind.BELOW_MINIMUM
+    if unpaid_s - tally.excused_head_s[run.id] < minimum_s:
+        return BoxVerdictKind.MAINTENANCE
+    if look.rules.is_background(run):
+        return BoxVerdictKind.BACKGROUND
+    return BoxVerdictKind.BOX_SUSPECT if run.quality in SUSPECT_QUALITIES else BoxVerdictKind.UNPAID

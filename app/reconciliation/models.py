@@ -60,6 +60,7 @@ class Review(StrEnum):
     """Money went back, and what is left is verified."""
 
 
+ADJUSTING = frozenset({Review.ADJUSTED, Review.ADJUSTED_VERIFIED})
 REVIEWED_TRUE = frozenset({Review.VERIFIED, Review.ADJUSTED_VERIFIED})
 
 
@@ -391,11 +392,16 @@ class Cause(StrEnum):
 
 
 class Adjustment(Base):
-    """Money of a charge that went back to the purses it came from: one journal, beside the charge and never in it."""
+    """Money of a charge that went back to the purses it came from: one journal, beside the charge and never in it.
+
+    A policy that found nothing to give back leaves a row of nothing, so that it looks at each verdict once.
+    """
 
     __tablename__ = "adjustment"
     __table_args__ = (
-        CheckConstraint("amount_fen > 0 AND amount_fen = principal_fen + subsidy_fen", name="amount_is_both_purses"),
+        CheckConstraint("amount_fen = principal_fen + subsidy_fen", name="amount_is_both_purses"),
+        CheckConstraint("(amount_fen > 0) = (journal_id IS NOT NULL)", name="amount_is_posted"),
+        CheckConstraint("amount_fen > 0 OR cause = 'policy'", name="nothing_only_by_policy"),
         CheckConstraint("least(principal_fen, subsidy_fen, fee_fen, vat_fen) >= 0", name="parts_not_negative"),
         CheckConstraint("(cause = 'policy') = (policy_id IS NOT NULL)", name="policy_named"),
         CheckConstraint("(cause = 'policy') = (decided_by_id IS NULL)", name="person_named"),
@@ -418,7 +424,7 @@ class Adjustment(Base):
     """Of the service fee that the unit got back."""
     vat_fen: Mapped[int]
     note: Mapped[str]
-    journal_id: Mapped[UUID] = mapped_column(unique=True)
+    journal_id: Mapped[UUID | None] = mapped_column(unique=True)
     posted_at: Mapped[datetime] = mapped_column(Moment)
 
     session: Mapped[CardSession] = relationship()

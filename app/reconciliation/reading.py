@@ -2,23 +2,15 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Code, Refusal
 from app.people.principals import Principal
-from app.reconciliation.models import (
-    UNPAID_USE,
-    VERIFYING,
-    BoxVerdict,
-    ChargeVerdict,
-    Verdict,
-)
-from app.reconciliation.visibility import NO_EXCEPTION, managed_by, owned_by
+from app.reconciliation.models import UNPAID_USE, VERIFYING, Adjustment, BoxVerdict, Cause, ChargeVerdict, Verdict
+from app.reconciliation.policies import EXCEPTIONAL, leaves_alone
+from app.reconciliation.visibility import managed_by, owned_by
 from app.sessions.models import CardSession
-
-# What a person must look at; what verifies needs nobody, and what is provisional only needs time.
-EXCEPTIONAL = tuple(each for each in ChargeVerdict if each not in VERIFYING | NO_EXCEPTION)
 
 
 def list_verdicts(
@@ -50,8 +42,21 @@ def list_exceptions(
 
 
 def open_exception() -> ColumnElement[bool]:
-    """Condition on `Verdict`: it does not verify, does not wait for a box, and nobody has reviewed it."""
-    return Verdict.verdict.in_(EXCEPTIONAL) & Verdict.review.is_(None)
+    """Condition on `Verdict` and `CardSession`: a person should look, and nobody has reviewed it.
+
+    It does not verify and does not wait for a box, unless a policy says that nothing follows from it; or a policy gave
+    money back, and late data say that the charge was right.
+    """
+    unclear = and_(Verdict.verdict.in_(EXCEPTIONAL), ~leaves_alone(Verdict.verdict))
+    return and_(Verdict.review.is_(None), or_(unclear, refunded_in_error()))
+
+
+def refunded_in_error() -> ColumnElement[bool]:
+    """Condition on `Verdict`: it verifies, though a policy has given money back by an earlier version."""
+    refunded = exists().where(
+        Adjustment.session_id == Verdict.session_id, Adjustment.cause == Cause.POLICY, Adjustment.amount_fen > 0
+    )
+    return and_(Verdict.verdict.in_(VERIFYING), refunded)
 
 
 def versions_of(session: Session, *, session_id: UUID, reader: Principal) -> list[Verdict]:

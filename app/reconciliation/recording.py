@@ -3,55 +3,42 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.instruments.models import CustomerClass
-from app.reconciliation import cases, matching
+from app.reconciliation import cases, matching, records
 from app.reconciliation.cases import ChargeDecision, Outcome, RunDecision, Settings
-from app.reconciliation.evidence import CHARGED, Gathered, from_s, to_s
-from app.reconciliation.models import BoxVerdict, BoxVerdictKind, ChargeVerdict, UsageRecord, Verdict
+from app.reconciliation.evidence import CHARGED, Gathered
+from app.reconciliation.models import BoxVerdict, BoxVerdictKind, ChargeVerdict, Verdict
 from app.reconciliation.spans import Span, clip
+from app.reconciliation.times import from_s, to_s
 from app.sessions.models import CardSession
 
 
-def record(session: Session, *, gathered: Gathered, outcome: Outcome, settings: Settings, at: datetime) -> int:
-    """Write verdicts, box verdicts and usage records; gives how many verdicts are new. Call it under the lock."""
-    written = 0
+class Change(NamedTuple):
+    """A verdict that is new or another one than before; empty before: there was none."""
+
+    of: str
+    before: str
+    after: str
+
+
+def record(session: Session, *, gathered: Gathered, outcome: Outcome, settings: Settings, at: datetime) -> list[Change]:
+    """Write verdicts, box verdicts and usage records; gives what is new. Call it under the lock."""
+    holding = _current_verdicts(session, [row.id for row in gathered.sessions.values()])
+    changes: list[Change] = []
     for decision in outcome.charges:
         row = gathered.sessions[decision.charge_id]
         if row.status in CHARGED:
-            written += _record_charge(session, row, decision, gathered=gathered, settings=settings, at=at)
-    written += _record_runs(session, outcome.runs, gathered=gathered, at=at)
+            changes += _record_charge(
+                session, row, decision, current=holding.get(row.id), gathered=gathered, settings=settings, at=at
+            )
+    changes += _record_runs(session, outcome.runs, gathered=gathered, at=at)
     _drop_vanished(session, gathered=gathered, at=at)
-    return written
-
-
-def drop_usage_record(session: Session, row: CardSession, *, at: datetime) -> None:
-    """Supersede the usage record of a charge, if it has one: what follows from it is pulled back by later rooms."""
-    current = _current_record(session, row)
-    if current is not None:
-        current.superseded_at = at
-        session.flush()
-
-
-def keep_usage_record(
-    session: Session, row: CardSession, verdict: Verdict, *, effective_s: int, at: datetime
-) -> UsageRecord:
-    """Make sure that the current usage record of a charge says what its verdict and its money say now."""
-    sums = _sums(row, effective_s=effective_s)
-    current = _current_record(session, row)
-    if current is not None:
-        if all(getattr(current, name) == value for name, value in sums.items()):
-            return current
-        current.superseded_at = at
-        session.flush()
-    made = UsageRecord(session_id=row.id, verdict_id=verdict.id, verified_at=at, **sums)
-    session.add(made)
-    session.flush()
-    return made
+    return changes
 
 
 def current_verdict(session: Session, row: CardSession) -> Verdict | None:
@@ -65,11 +52,20 @@ def supersede(session: Session, current: Verdict | None, *, session_id: Any, at:
         current.superseded_at = at
         # The old row must be out of the unique index before the new one comes in.
         session.flush()
-    newest = session.scalar(select(func.max(Verdict.version)).where(Verdict.session_id == session_id))
-    made = Verdict(session_id=session_id, version=(newest or 0) + 1, decided_at=at, **columns)
+    newest = current.version if current is not None else _newest_version(session, session_id)
+    made = Verdict(session_id=session_id, version=newest + 1, decided_at=at, **columns)
     session.add(made)
     session.flush()
     return made
+
+
+def _current_verdicts(session: Session, session_ids: Sequence[UUID]) -> dict[UUID, Verdict]:
+    found = session.scalars(select(Verdict).where(Verdict.session_id.in_(session_ids), Verdict.superseded_at.is_(None)))
+    return {verdict.session_id: verdict for verdict in found}
+
+
+def _newest_version(session: Session, session_id: Any) -> int:
+    return session.scalar(select(func.max(Verdict.version)).where(Verdict.session_id == session_id)) or 0
 
 
 def _record_charge(
@@ -77,24 +73,24 @@ def _record_charge(
     row: CardSession,
     decision: ChargeDecision,
     *,
+    current: Verdict | None,
     gathered: Gathered,
     settings: Settings,
     at: datetime,
-) -> int:
-    current = current_verdict(session, row)
+) -> list[Change]:
     if decision.verdict is ChargeVerdict.PROVISIONAL and current is not None:
         # A verdict holds until the new one is final: late data re-open it, but do not take it back meanwhile.
-        return 0
+        return []
     document = _document(decision, gathered=gathered, settings=settings)
-    verdict, written = current, 0
+    verdict, changes = current, list[Change]()
     if verdict is None or not _says_the_same(verdict, decision, document):
         verdict = supersede(session, current, session_id=row.id, at=at, **_columns(decision, document))
-        written = 1
+        changes = [Change("charge", "" if current is None else current.verdict.value, verdict.verdict.value)]
     if verdict.verifies:
-        keep_usage_record(session, row, verdict, effective_s=decision.effective_s, at=at)
+        records.keep_usage_record(session, row, verdict, effective_s=decision.effective_s, at=at)
     else:
-        drop_usage_record(session, row, at=at)
-    return written
+        records.drop_usage_record(session, row, at=at)
+    return changes
 
 
 def _document(decision: ChargeDecision, *, gathered: Gathered, settings: Settings) -> dict[str, Any]:
@@ -130,35 +126,10 @@ def _columns(decision: ChargeDecision, document: dict[str, Any]) -> dict[str, An
     }
 
 
-def _current_record(session: Session, row: CardSession) -> UsageRecord | None:
-    return session.scalar(
-        select(UsageRecord).where(UsageRecord.session_id == row.id, UsageRecord.superseded_at.is_(None))
-    )
-
-
-def _sums(row: CardSession, *, effective_s: int) -> dict[str, Any]:
-    started_at, ended_at = row.started_at, row.ended_at
-    if started_at is None or ended_at is None or row.amount_fen is None:
-        raise AssertionError("a captured session has its times and its amount")
-    return {
-        "instrument_id": row.instrument_id,
-        "account_id": row.account_id,
-        "customer_class": row.customer_class,
-        "external": row.customer_class is not CustomerClass.OWN_UNIT,
-        "started_at": started_at,
-        "ended_at": ended_at,
-        "charged_s": to_s(ended_at) - to_s(started_at),
-        "effective_s": effective_s,
-        "amount_fen": row.amount_fen,
-        "paid_principal_fen": row.paid_principal_fen,
-        "paid_subsidy_fen": row.paid_subsidy_fen,
-    }
-
-
-def _record_runs(session: Session, runs: Sequence[RunDecision], *, gathered: Gathered, at: datetime) -> int:
+def _record_runs(session: Session, runs: Sequence[RunDecision], *, gathered: Gathered, at: datetime) -> list[Change]:
     current = {row.collector_session_id: row for row in _box_verdicts(session, gathered)}
     spans = {run.id: (run.start_s, run.end_s) for run in gathered.case.runs}
-    written = 0
+    changes: list[Change] = []
     for decision in runs:
         if decision.verdict is BoxVerdictKind.PROVISIONAL:
             continue
@@ -177,9 +148,9 @@ def _record_runs(session: Session, runs: Sequence[RunDecision], *, gathered: Gat
                 **columns,
             )
         )
-        written += 1
+        changes.append(Change("run", "" if before is None else before.verdict.value, decision.verdict.value))
     session.flush()
-    return written
+    return changes
 
 
 def _box_columns(decision: RunDecision, *, span: tuple[int, int]) -> dict[str, Any]:

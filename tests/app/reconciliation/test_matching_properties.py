@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.reconciliation.cases import Case, Charge, ChargeDecision, Run, Settings, canonical
-from app.reconciliation.matching import components, control_totals, decide
+from app.reconciliation.components import components
+from app.reconciliation.matching import control_totals, decide
 from app.reconciliation.models import VERIFYING, ChargeVerdict
 from app.reconciliation.spans import Span, clip, intersect, seconds, subtract, union
 
@@ -92,8 +93,8 @@ def test_a_session_that_meets_no_other_changes_no_other(case: Case, length_s: in
 def test_a_component_decided_alone_comes_to_the_same(case: Case) -> None:
     whole = decide(case, settings=SETTINGS)
     alone: list[ChargeDecision] = []
-    for charges, runs in components(charges=case.charges, runs=case.runs):
-        alone += decide(replace(case, charges=charges, runs=runs), settings=SETTINGS).charges
+    for part in components(charges=case.charges, runs=case.runs):
+        alone += decide(replace(case, charges=part.charges, runs=part.runs), settings=SETTINGS).charges
     assert tuple(alone) == whole.charges
 
 

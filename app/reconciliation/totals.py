@@ -1,0 +1,145 @@
+"""Control totals: charged and run seconds of every instrument on every day of the site, kept and checked.
+
+    charge = overlap + charge-only        box = overlap + box-only
+
+Each side is added up on its own way, charges from charges and runs from runs; a wall of the table refuses what does not
+come to the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, joinedload
+
+from app.people.principals import Principal
+from app.reconciliation import evidence
+from app.reconciliation.cases import ControlTotals
+from app.reconciliation.models import ControlTotal
+from app.reconciliation.spans import Span, clip, intersect, seconds, union
+from app.reconciliation.times import from_s, to_s
+from app.reconciliation.visibility import managed_by
+
+ONE_DAY = timedelta(days=1)
+PAGE_SIZE_MAX = 400
+SUMS = ("charge_s", "box_s", "overlap_s", "charge_only_s", "box_only_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """One page of control totals, newest day first, and the sums of all that were asked for."""
+
+    lines: tuple[ControlTotal, ...]
+    count: int
+    sums: ControlTotals
+    page: int
+    page_size: int
+
+    @property
+    def has_more(self) -> bool:
+        """Say whether older ones follow."""
+        return self.page * self.page_size < self.count
+
+
+def day_totals(charges: Sequence[Span], runs: Sequence[Span], *, day: Span) -> ControlTotals:
+    """Add up one day. A second that two cards or two boxes claim counts for each of them, but is overlapped once.
+
+    Raises AssertionError if the day does not add up: then the program is wrong.
+    """
+    charged, ran = clip(union(charges), to=day), clip(union(runs), to=day)
+    charge_s = sum(_within(span, day) for span in charges)
+    box_s = sum(_within(span, day) for span in runs)
+    overlap_s = seconds(intersect(charged, ran))
+    if overlap_s > min(charge_s, box_s):
+        raise AssertionError("more overlaps than there is")
+    return ControlTotals(
+        charge_s=charge_s,
+        box_s=box_s,
+        overlap_s=overlap_s,
+        charge_only_s=charge_s - overlap_s,
+        box_only_s=box_s - overlap_s,
+    )
+
+
+def keep(session: Session, *, instrument_id: int, hull: Span, zone: ZoneInfo, at: datetime) -> None:
+    """Bring the totals of all days that a stretch touches up to date; equal ones stay untouched."""
+    days = days_of(hull, zone=zone)
+    whole = Span(days[0][1].start_s, days[-1][1].end_s)
+    charges, runs = evidence.spans_within(session, instrument_id=instrument_id, span=whole)
+    rows = [
+        {
+            "instrument_id": instrument_id,
+            "day": day,
+            "computed_at": at,
+            **{name: getattr(sums, name) for name in SUMS},
+        }
+        for day, span in days
+        for sums in (day_totals(charges, runs, day=span),)
+    ]
+    fresh = insert(ControlTotal).values(rows)
+    changed = [getattr(ControlTotal, name) != getattr(fresh.excluded, name) for name in SUMS]
+    session.execute(
+        fresh.on_conflict_do_update(
+            index_elements=[ControlTotal.instrument_id, ControlTotal.day],
+            set_={name: getattr(fresh.excluded, name) for name in (*SUMS, "computed_at")},
+            where=changed[0] | changed[1] | changed[2] | changed[3] | changed[4],
+        )
+    )
+
+
+def days_of(span: Span, *, zone: ZoneInfo) -> list[tuple[date, Span]]:
+    """Give the days of the site that a stretch touches, each from midnight to midnight."""
+    day = from_s(span.start_s).astimezone(zone).date()
+    last = from_s(max(span.start_s, span.end_s - 1)).astimezone(zone).date()
+    found = []
+    while day <= last:
+        found.append((day, Span(_midnight_s(day, zone), _midnight_s(day + ONE_DAY, zone))))
+        day += ONE_DAY
+    return found
+
+
+def list_totals(
+    session: Session,
+    *,
+    reader: Principal,
+    since: date,
+    until: date,
+    instrument_id: int | None = None,
+    page: int = 1,
+    page_size: int = 100,
+) -> Totals:
+    """Give the totals of the days [since, until] of the instruments a person manages."""
+    wanted = select(ControlTotal).where(
+        ControlTotal.day >= since,
+        ControlTotal.day <= until,
+        managed_by(reader, instrument_id=ControlTotal.instrument_id),
+    )
+    if instrument_id is not None:
+        wanted = wanted.where(ControlTotal.instrument_id == instrument_id)
+    size = min(page_size, PAGE_SIZE_MAX)
+    lines = session.scalars(
+        wanted.options(joinedload(ControlTotal.instrument))
+        .order_by(ControlTotal.day.desc(), ControlTotal.instrument_id)
+        .limit(size)
+        .offset((page - 1) * size)
+    )
+    sums = [func.coalesce(func.sum(getattr(ControlTotal, name)), 0) for name in SUMS]
+    whole = session.execute(wanted.with_only_columns(func.count(), *sums)).one()
+    return Totals(
+        lines=tuple(lines),
+        count=int(whole[0]),
+        sums=ControlTotals(**{name: int(value) for name, value in zip(SUMS, whole[1:], strict=True)}),
+        page=page,
+        page_size=size,
+    )
+
+
+def _within(span: Span, day: Span) -> int:
+    return max(0, min(span.end_s, day.end_s) - max(span.start_s, day.start_s))
+
+
+def _midnight_s(day: date, zone: ZoneInfo) -> int:
+    return to_s(datetime.combine(day, time(), tzinfo=zone))
