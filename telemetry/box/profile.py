@@ -131,7 +131,7 @@ def _profile(content: dict[str, Any], mistakes: list[str]) -> dict[str, Any]:
     rollover_kwh = take("rollover_kwh", (int, float, type(None)), None)
     return {
         "name": take("name", (str,), None),
-        "table": cast("Table", table),
+        "table": Table(table) if table in list(Table) else None,
         "word_order": cast("WordOrder", word_order),
         "baud_rate": take("baud_rate", (int,), 9600),
         "parity": parity,
