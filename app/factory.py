@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import IntegerConverter, Map
 
 import app.settings
-from app import books, clock, health, logs, presentation, problems, protection, web
+from app import books, clock, health, logs, metrics, presentation, problems, protection, web
 from app.clock import Anchor
 from app.db import Database
 from app.domains import DOMAINS, rooms
@@ -46,6 +46,7 @@ def build(given: Settings | None = None) -> Flask:
     problems.install(flask)
     flask.url_map.converters["int"] = StorableInteger
     flask.register_blueprint(health.blueprint)
+    flask.register_blueprint(metrics.blueprint)
     _register_rooms(flask)
     return flask
 

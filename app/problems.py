@@ -21,7 +21,7 @@ from card_terminal import protocol
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 # Doors for programs: they never read the cookie, and their errors are JSON.
-PROGRAM_PATHS = ("/api/", "/terminal/", "/webhooks/", "/health", "/ready")
+PROGRAM_PATHS = ("/api/", "/terminal/", "/webhooks/", "/health", "/ready", "/metrics")
 
 View = TypeVar("View", bound=Callable[..., Any])
 log = structlog.get_logger(__name__)

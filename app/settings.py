@@ -41,6 +41,7 @@ class Settings:
     psp_api_version: str
     psp_webhook_secrets: tuple[str, ...]
     psp_timeout_s: float
+    metrics_token: str
     log_format: str
     login_lifetime: timedelta
     chart_file: Path | None
@@ -89,6 +90,8 @@ def _read(env: Env) -> dict[str, Any]:
         "psp_api_version": env.str("PSP_API_VERSION", "2026-09-30"),
         "psp_webhook_secrets": tuple(env.list("PSP_WEBHOOK_SECRETS", [])),
         "psp_timeout_s": env.float("PSP_TIMEOUT_S", 10.0),
+        # Without it nobody reads the metrics.
+        "metrics_token": env.str("METRICS_TOKEN", "", validate=_secret_or_none),
         "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "text"])),
         "login_lifetime": env.timedelta("LOGIN_LIFETIME", timedelta(hours=12)),
         "chart_file": env.path("CHART_FILE", None, validate=_chart),
@@ -98,6 +101,11 @@ def _read(env: Env) -> dict[str, Any]:
         "cash_fen_max_organisation": env.int("CASH_FEN_MAX_ORGANISATION", 5_000_00),
         "cash_fen_max_person": env.int("CASH_FEN_MAX_PERSON", 50_000_00),
     }
+
+
+def _secret_or_none(value: str) -> None:
+    if value and len(value) < MINIMUM_SECRET_LENGTH:
+        raise ValidationError(f"must have {MINIMUM_SECRET_LENGTH} characters or more, or be left out")
 
 
 def _postgresql_url(value: str) -> None:
@@ -142,6 +150,7 @@ def fresh_secrets() -> dict[str, str]:
         "TESTCARD_SECRET_KEY": secrets.token_urlsafe(48),
         "TESTCARD_KEY_ENCRYPTION_KEY": secrets.token_hex(32),
         "TESTCARD_MQTT_PASSWORD": secrets.token_urlsafe(24),
+        "TESTCARD_METRICS_TOKEN": secrets.token_urlsafe(32),
         "TESTCARD_PSP_API_KEY": f"sk_test_{secrets.token_hex(16)}",
         "TESTCARD_PSP_WEBHOOK_SECRETS": f"whsec_{secrets.token_hex(16)}",
     }

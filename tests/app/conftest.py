@@ -37,6 +37,7 @@ def settings_for(*, database_url: str, var_dir: Path) -> Settings:
         psp_api_version="2026-09-30",
         psp_webhook_secrets=("whsec_test",),
         psp_timeout_s=1.0,
+        metrics_token="",
         log_format="text",
         login_lifetime=timedelta(hours=12),
         chart_file=None,

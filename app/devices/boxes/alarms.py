@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -149,11 +149,11 @@ def _open(session: Session, trouble: Trouble, *, at: datetime) -> bool:
     return made is not None
 
 
-def _visible(reader: Principal) -> Any:
+def _visible(reader: Principal) -> Select[Alarm]:
     return select(Alarm).where(seen_by(reader, box=Alarm.box))
 
 
-def _with_places(session: Session, wanted: Any) -> list[SeenAlarm]:
+def _with_places(session: Session, wanted: Select[Alarm]) -> list[SeenAlarm]:
     found = list(session.scalars(wanted))
     places = present_places(session, {alarm.box for alarm in found if alarm.box is not None})
     return [SeenAlarm(alarm=alarm, place=places.get((alarm.box or "", alarm.channel or 0))) for alarm in found]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -61,7 +62,7 @@ def rotate_password(session: Session, *, code: str, actor: str, at: datetime) ->
 
     Raises Refusal: NOT_FOUND, BOX_REVOKED.
     """
-    _in_service(session, code)
+    box_in_service(session, code)
     given = _give_password(session, code=code, at=at)
     _write_down(session, code, "box.rotate_password", detail={}, actor=actor, at=at)
     return given
@@ -90,7 +91,7 @@ def place_box(
     What it measured until now stays with the instrument where it stood. Raises Refusal: NOT_FOUND for the instrument,
     the box or the channel, BOX_REVOKED, ALREADY_DECIDED when the box moved after `at`.
     """
-    if session.get(Instrument, instrument_id) is None or channel >= _in_service(session, box).channels:
+    if session.get(Instrument, instrument_id) is None or channel >= box_in_service(session, box).channels:
         raise errors.Refusal(errors.Code.NOT_FOUND)
     current = _present_channel(session, box=box, channel=channel)
     if current is not None:
@@ -102,7 +103,7 @@ def place_box(
     session.add(placement)
     session.flush()
     moved_from = None if current is None else current.instrument_id
-    detail = {"channel": channel, "instrument_id": instrument_id, "moved_from": moved_from}
+    detail: dict[str, Any] = {"channel": channel, "instrument_id": instrument_id, "moved_from": moved_from}
     _write_down(session, box, "box.place", detail=detail, actor=actor, at=at)
     return placement
 
@@ -116,6 +117,14 @@ def take_away(session: Session, *, box: str, channel: int, actor: str, at: datet
     _write_down(session, box, "box.take_away", detail={"channel": channel}, actor=actor, at=at)
 
 
+def box_in_service(session: Session, code: str) -> Box:
+    """Give a box that was not revoked, locked: one change at a time. Raises Refusal: NOT_FOUND, BOX_REVOKED."""
+    box = _known(session, code)
+    if box.revoked_at is not None:
+        raise errors.Refusal(errors.Code.BOX_REVOKED)
+    return box
+
+
 def _give_password(session: Session, *, code: str, at: datetime) -> BoxPassword:
     password = new_password()
     boxes.set_password(session, code=code, password=password, at=at)
@@ -127,13 +136,6 @@ def _known(session: Session, code: str) -> Box:
     box = session.get(Box, code, with_for_update=True, populate_existing=True)
     if box is None:
         raise errors.Refusal(errors.Code.NOT_FOUND)
-    return box
-
-
-def _in_service(session: Session, code: str) -> Box:
-    box = _known(session, code)
-    if box.revoked_at is not None:
-        raise errors.Refusal(errors.Code.BOX_REVOKED)
     return box
 
 
@@ -158,7 +160,5 @@ def _end(placement: BoxPlacement, *, at: datetime) -> None:
     placement.valid_to = at
 
 
-def _write_down(
-    session: Session, code: str, action: str, *, detail: dict[str, object], actor: str, at: datetime
-) -> None:
+def _write_down(session: Session, code: str, action: str, *, detail: dict[str, Any], actor: str, at: datetime) -> None:
     people.audit(session, actor=actor, action=action, subject=f"box:{code}", detail=detail, at=at)

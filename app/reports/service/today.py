@@ -11,6 +11,8 @@ import ledger
 from app.accounting.models import DraftStatus, VoucherDraft
 from app.accounting.service import credited_by_hand_fen
 from app.books import Book, BookRole, chart
+from app.devices.boxes import alarms, dead_letters
+from app.devices.boxes.alarms import SeenAlarm
 from app.devices.models import BoxPlacement, EventOutcome, TerminalEvent
 from app.instruments.models import Instrument
 from app.people.principals import Principal
@@ -26,6 +28,7 @@ from telemetry.states import State
 
 VERIFIED_SHARE_DAYS = 30
 UNSEALED_S_MAX = 300
+ALARMS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,9 @@ class Today:
     exceptions: int
     owed_to_units_fen: int
     funds: tuple[FundState, ...]
+    alarms: tuple[SeenAlarm, ...]
+    alarms_open: int
+    dead_letters: int
     silent: tuple[Place, ...]
     boxes: int
     checks: tuple[BookCheck, ...]
@@ -105,6 +111,9 @@ def today(session: Session, *, reader: Principal, since: datetime, at: datetime)
         exceptions=count_exceptions(session, reader=reader),
         owed_to_units_fen=sums[BookRole.UNIT_PAYABLE],
         funds=tuple(_funds(session)),
+        alarms=tuple(alarms.open_alarms(session, reader=reader, limit=ALARMS_SHOWN)),
+        alarms_open=sum(alarms.count_open(session, reader=reader).values()),
+        dead_letters=sum(dead_letters.unseen_by_reason(session).values()),
         silent=tuple(place for place in metered if place.live.state is State.UNKNOWN),
         boxes=len(metered),
         checks=book_checks(session, sums=sums),

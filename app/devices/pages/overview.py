@@ -1,20 +1,18 @@
-"""Terminals and boxes as they stand, and the terminal events that wait for a person."""
+"""Terminals as they stand, and the terminal events that wait for a person."""
 
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from app import clock, web
 from app.devices import parked, service
+from app.devices.pages.common import blueprint
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.presentation import CENTER
 from app.security import principal, require
 from app.texts import _
-from telemetry import queries as telemetry
-
-blueprint = Blueprint("devices_pages", __name__)
 
 ROWS_MAX = 200
 RESOLUTION_LENGTH_MAX = 500
@@ -23,15 +21,11 @@ RESOLUTION_LENGTH_MAX = 500
 @blueprint.get("/devices")
 @require(*CENTER)
 def overview() -> Any:
-    """Show every terminal and box with when it was last heard."""
+    """Show every terminal with when it was last heard, and what waits for a person."""
     with web.database().reader() as session:
-        placements = [each for each in service.placements(session, limit=ROWS_MAX) if each.valid_to is None]
         return render_template(
             "devices/overview.html",
             terminals=service.terminals(session, limit=ROWS_MAX),
-            placements=placements,
-            states=telemetry.live_states(session, boxes={each.box for each in placements}, now=clock.now()),
-            nothing_known=telemetry.NOTHING_KNOWN,
             parked=parked.parked_events(session, reader=principal(), limit=ROWS_MAX),
         )
 
