@@ -42,7 +42,7 @@ ON CONFLICT (box) DO UPDATE SET
 WHERE (excluded.boot, excluded.connection, excluded.uptime_ms) > (b.boot, b.connection, b.uptime_ms)""")
 
 # `spoken` is what the batch says of numbers; a birth also touches every other boot of its box. `start_seq` is what is
-# complete or no longer with the box: all of a boot that its newest birth does not list. A jump is where a number misses.
+# complete or no longer with the box: all of a boot that its newest birth does not list. At a jump numbers are missing.
 _ADVANCE = text("""
 WITH spoken AS (
     SELECT box, boot, max(seq) AS seq

@@ -1,6 +1,7 @@
 """A batch of messages becomes rows: once, however often it comes, and nothing is taken that should not be."""
 
 import random
+
 from sqlalchemy import func, select
 
 from telemetry import boxes
