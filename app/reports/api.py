@@ -10,14 +10,13 @@ import flask_smorest
 from app import clock, periods
 from app.errors import Code
 from app.problems import refuses
-from app.reports import schemas, service
+from app.reports import evidence_schemas, schemas, service
 from app.reports.service.evidence import Evidence
 from app.reports.service.ledger_view import LedgerView
 from app.reports.service.statement import Statement
 from app.reports.service.wall import Wall
 from app.security import principal, require
 from app.web import database, settings
-from ledger import Proof
 
 blueprint = flask_smorest.Blueprint(
     "reports", __name__, url_prefix="/api/v1/reports", description="Evidence, statements, the ledger view, the wall."
@@ -26,20 +25,20 @@ blueprint = flask_smorest.Blueprint(
 
 @blueprint.get("/evidence/<uuid:session_id>")
 @refuses(blueprint, Code.NOT_LOGGED_IN, Code.NOT_FOUND)
-@blueprint.response(HTTPStatus.OK, schemas.EvidenceSchema)
+@blueprint.response(HTTPStatus.OK, evidence_schemas.EvidenceSchema)
 @require()
 def get_evidence(session_id: UUID) -> Evidence:
-    """Give the evidence of a charge: box, session, price, verdict, record, postings, subsidy."""
+    """Give the evidence of a charge: box, session, price, verdict, record, postings, subsidy, seal with proofs."""
     with database().reader() as session:
-        return service.evidence(session, session_id=session_id, reader=principal(), at=clock.now())
+        return service.evidence(session, session_id=session_id, reader=principal(), at=clock.now(), with_proofs=True)
 
 
 @blueprint.get("/evidence/<uuid:session_id>/proof")
 @refuses(blueprint, Code.NOT_LOGGED_IN, Code.NOT_FOUND, Code.NOT_SEALED)
-@blueprint.response(HTTPStatus.OK, schemas.ProofSchema(many=True))
+@blueprint.response(HTTPStatus.OK, evidence_schemas.ProofSchema(many=True))
 @require()
-def get_proof(session_id: UUID) -> list[Proof]:
-    """Give the proof that the postings of a charge stand in the books as they were written."""
+def get_proof(session_id: UUID) -> list[dict[str, Any]]:
+    """Give the proof that the postings and the usage record of a charge stand in the books as they were written."""
     with database().reader() as session:
         return service.proofs(session, session_id=session_id, reader=principal())
 

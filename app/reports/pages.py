@@ -15,7 +15,7 @@ from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
 from app.reconciliation.models import ChargeVerdict
 from app.reconciliation.reading import EXCEPTIONAL
-from app.reports import picture, service, sheets, wording
+from app.reports import evidence_schemas, picture, service, sheets, wording
 from app.security import principal, principal_or_none, require
 
 blueprint = Blueprint("reports_pages", __name__)
@@ -106,22 +106,33 @@ def evidence(session_id: UUID) -> Any:
     """Show what speaks for a charge: our signature."""
     g.section = "reports_pages.charges" if principal().has(Role.CARDHOLDER) else "reports_pages.wall"
     with web.database().reader() as session:
-        found = service.evidence(session, session_id=session_id, reader=principal(), at=clock.now(), points_max=700)
-        zone = web.settings().site_timezone
+        found = service.evidence(session, session_id=session_id, reader=principal(), at=clock.now())
+        drawn, zone = evidence_schemas.document(found), web.settings().site_timezone
         return render_template(
             "reports/evidence.html",
             found=found,
             wording=wording,
             reviewable=found.verdict is not None and reconciliation.is_exception(found.verdict),
-            wide=picture.draw(found, frame=picture.WIDE, site_timezone=zone),
-            small=picture.draw(found, frame=picture.SMALL, site_timezone=zone),
+            wide=picture.draw(drawn, frame=picture.WIDE, site_timezone=zone),
+            small=picture.draw(drawn, frame=picture.SMALL, site_timezone=zone),
         )
+
+
+@blueprint.get("/charges/<uuid:session_id>/evidence.json")
+@require()
+def evidence_file(session_id: UUID) -> Any:
+    """Give the document that the page is drawn from as a file, with the proofs in it."""
+    with web.database().reader() as session:
+        found = service.evidence(session, session_id=session_id, reader=principal(), at=clock.now(), with_proofs=True)
+        response = jsonify(evidence_schemas.document(found))
+    response.headers.set("Content-Disposition", "attachment", filename=f"evidence-{session_id}.json")
+    return response
 
 
 @blueprint.get("/charges/<uuid:session_id>/proof")
 @require()
 def proof(session_id: UUID) -> Any:
-    """Give the proof of the charge's postings as a file."""
+    """Give the proof of the charge's postings and its usage record as a file."""
     with web.database().reader() as session:
         found = service.proofs(session, session_id=session_id, reader=principal())
     response = jsonify(found)

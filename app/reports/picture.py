@@ -1,20 +1,23 @@
 """Draws the evidence of a charge: where every line, stripe and mark stands, in the units of an SVG; pure geometry.
 
-The template only writes it down, so the picture needs no script and can be printed, and a test can read it.
+It is drawn from the document that people carry away and from nothing else, so both show the same. The template only
+writes it down: the picture needs no script, can be printed, and a test can read it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from app.reports.service.evidence import Evidence, Point
-
-TICK_STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440))
+TICK_STEPS = tuple(
+    timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200)
+)
+ONE_DAY = timedelta(days=1)
 HEADROOM = 1.12
+UNKNOWN = "unknown"
 POWER_FLOOR_W = 10.0
 
 
@@ -95,25 +98,40 @@ class Picture:
     threshold: Tick | None
 
 
-def draw(found: Evidence, *, frame: Frame, site_timezone: ZoneInfo) -> Picture:
-    """Draw the evidence into a frame, with times in the site's zone."""
-    scale = _Scale(frame=frame, since=found.since, until=found.until, top_w=_top_w(found))
-    watched = found.watched
-    points = watched.points if watched else ()
-    gaps = watched.gaps if watched else ((found.since, found.until),)
-    threshold_w = watched.run_threshold_w if watched else None
-    marks = [(found.start, "in")] + ([(found.end, "out")] if found.charge.ended_at else [])
+class _Point(NamedTuple):
+    at: datetime
+    power_w: float
+    state: str
+
+
+Moments = tuple[datetime, datetime]
+
+
+def draw(document: Mapping[str, Any], *, frame: Frame, site_timezone: ZoneInfo) -> Picture:
+    """Draw the document of a charge's evidence into a frame, with times in the site's zone."""
+    since, until = _moment(document["since"]), _moment(document["until"])
+    start, end = _moment(document["start"]), _moment(document["end"])
+    watched = document["watched"] or {"points": (), "states": (), "gaps": ((document["since"], document["until"]),)}
+    points = [_Point(_moment(each["at"]), each["power_w"], each["state"]) for each in watched["points"]]
+    gaps = [(_moment(first), _moment(last)) for first, last in watched["gaps"]]
+    threshold_w = watched.get("run_threshold_w")
+    scale = _Scale(frame=frame, since=since, until=until, top_w=_top_w(points, threshold_w))
+    marks = [(start, "in")] + ([(end, "out")] if document["charge"]["ended_at"] else [])
     return Picture(
         frame=frame,
-        stripes=tuple(_stripes(points, gaps, scale=scale, until=found.until)),
+        stripes=tuple(_stripes(watched["states"], gaps, scale=scale)),
         lines=tuple(_lines(points, gaps, scale=scale)),
         areas=tuple(_areas(points, gaps, scale=scale)),
-        band=scale.span(found.start, found.end),
+        band=scale.span(start, end),
         marks=tuple(Tick(scale.x(at), kind) for at, kind in marks),
         time_ticks=tuple(_time_ticks(scale, site_timezone=site_timezone)),
         power_ticks=tuple(_power_ticks(scale)),
         threshold=Tick(scale.y(threshold_w), f"{threshold_w:g} W") if threshold_w else None,
     )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,33 +155,23 @@ class _Scale:
         return Span(x, round(max(self.x(end) - x, 1.0), 1))
 
 
-def _top_w(found: Evidence) -> float:
-    watched = found.watched
-    highest = max((point.power_w for point in watched.points), default=0.0) if watched else 0.0
-    return max(highest * HEADROOM, (watched.run_threshold_w or 0.0) * 2 if watched else 0.0, POWER_FLOOR_W)
+def _top_w(points: Sequence[_Point], threshold_w: float | None) -> float:
+    highest = max((point.power_w for point in points), default=0.0)
+    return max(highest * HEADROOM, (threshold_w or 0.0) * 2, POWER_FLOOR_W)
 
 
-def _stripes(
-    points: Sequence[Point], gaps: Sequence[tuple[datetime, datetime]], *, scale: _Scale, until: datetime
-) -> list[Stripe]:
+def _stripes(states: Sequence[Mapping[str, str]], gaps: Sequence[Moments], *, scale: _Scale) -> list[Stripe]:
     """Lay stretches of one state side by side; what the box did not tell is unknown, drawn last and over all."""
-    merged: list[tuple[datetime, datetime, str]] = []
-    ends = [point.at for point in points[1:]] + [until] * bool(points)
-    for point, end in zip(points, ends, strict=True):
-        state = str(point.state)
-        if merged and merged[-1][2] == state:
-            merged[-1] = (merged[-1][0], end, state)
-        else:
-            merged.append((point.at, end, state))
-    merged += [(start, end, "unknown") for start, end in gaps]
-    return [Stripe(*scale.span(start, end), state) for start, end, state in merged]
+    known = [each for each in states if each["state"] != UNKNOWN]
+    stripes = [Stripe(*scale.span(_moment(each["start"]), _moment(each["end"])), each["state"]) for each in known]
+    return stripes + [Stripe(*scale.span(start, end), UNKNOWN) for start, end in gaps]
 
 
-def _pieces(points: Sequence[Point], gaps: Sequence[tuple[datetime, datetime]]) -> list[list[Point]]:
+def _pieces(points: Sequence[_Point], gaps: Sequence[Moments]) -> list[list[_Point]]:
     """Cut the curve where the box was silent."""
     if not points:
         return []
-    pieces: list[list[Point]] = [[points[0]]]
+    pieces: list[list[_Point]] = [[points[0]]]
     for before, after in pairwise(points):
         if any(start < after.at and end > before.at for start, end in gaps):
             pieces.append([])
@@ -171,12 +179,12 @@ def _pieces(points: Sequence[Point], gaps: Sequence[tuple[datetime, datetime]]) 
     return pieces
 
 
-def _lines(points: Sequence[Point], gaps: Sequence[tuple[datetime, datetime]], *, scale: _Scale) -> list[str]:
+def _lines(points: Sequence[_Point], gaps: Sequence[Moments], *, scale: _Scale) -> list[str]:
     """Draw the curve, lifting the pen where the box was silent."""
     return [_places(piece, scale=scale) for piece in _pieces(points, gaps)]
 
 
-def _areas(points: Sequence[Point], gaps: Sequence[tuple[datetime, datetime]], *, scale: _Scale) -> list[Area]:
+def _areas(points: Sequence[_Point], gaps: Sequence[Moments], *, scale: _Scale) -> list[Area]:
     """Fill what is under the curve by state; each part reaches to the first point of the next one."""
     areas = []
     for piece in _pieces(points, gaps):
@@ -185,11 +193,11 @@ def _areas(points: Sequence[Point], gaps: Sequence[tuple[datetime, datetime]], *
             part = piece[start : end + 1]
             left, right = scale.x(part[0].at), scale.x(part[-1].at)
             outline = f"{left:g},{scale.frame.floor} {_places(part, scale=scale)} {right:g},{scale.frame.floor}"
-            areas.append(Area(outline, str(part[0].state)))
+            areas.append(Area(outline, part[0].state))
     return areas
 
 
-def _places(points: Sequence[Point], *, scale: _Scale) -> str:
+def _places(points: Sequence[_Point], *, scale: _Scale) -> str:
     return " ".join(f"{scale.x(point.at):g},{scale.y(point.power_w):g}" for point in points)
 
 
@@ -199,11 +207,13 @@ def _time_ticks(scale: _Scale, *, site_timezone: ZoneInfo) -> list[Tick]:
     midnight = scale.since.astimezone(site_timezone).replace(hour=0, minute=0, second=0, microsecond=0)
     at = midnight + step * math.ceil((scale.since - midnight) / step)
     ticks = []
-    edge = 14
+    edge, is_long = 14, whole > ONE_DAY
     while at <= scale.until:
         x = scale.x(at)
         if scale.frame.left + edge <= x <= scale.frame.width - scale.frame.right - edge:
-            ticks.append(Tick(x, at.astimezone(site_timezone).strftime("%H:%M")))
+            here = at.astimezone(site_timezone)
+            # Over days the hours alone say nothing; the day stands where it begins.
+            ticks.append(Tick(x, here.strftime("%m-%d" if here.hour == here.minute == 0 and is_long else "%H:%M")))
         at += step
     return ticks
 

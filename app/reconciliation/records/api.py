@@ -9,9 +9,7 @@ import flask_smorest
 import ledger
 from app.errors import Code, Refusal
 from app.problems import refuses
-from app.reconciliation.models import UsageRecord
 from app.reconciliation.records import cursors, hours, reading, schemas
-from app.reconciliation.records.document import digest_of, document_of
 from app.reconciliation.records.reading import RecordProof, Totals, Wanted
 from app.security import principal, require
 from app.web import database
@@ -35,7 +33,7 @@ def list_records(query: dict[str, Any]) -> dict[str, Any]:
     with database().reader() as session:
         page = reading.list_records(session, reader=principal(), wanted=Wanted(**query), after=after, limit=limit)
         return {
-            "usage_records": [_version(record) for record in page.records],
+            "usage_records": [schemas.version_of(record) for record in page.records],
             "next": cursors.place_text(page.next),
         }
 
@@ -62,7 +60,7 @@ def list_changes(query: dict[str, Any]) -> dict[str, Any]:
     with database().reader() as session:
         page = reading.changes(session, reader=principal(), after=after, limit=query["limit"])
         return {
-            "changes": [_version(record) for record in page.records],
+            "changes": [schemas.version_of(record) for record in page.records],
             "next": cursors.feed_text(page.next),
             "complete": page.complete,
         }
@@ -92,7 +90,7 @@ def list_versions(session_id: UUID) -> list[dict[str, Any]]:
     """Give every version of the record of one use, oldest first."""
     with database().reader() as session:
         found = reading.versions_of(session, session_id=session_id, reader=principal())
-        return [_version(record) for record in found]
+        return [schemas.version_of(record) for record in found]
 
 
 @blueprint.get("/<uuid:session_id>/proof")
@@ -107,12 +105,3 @@ def get_proof(session_id: UUID) -> list[RecordProof]:
             return [reading.proof_of(session, record) for record in found]
         except ledger.NotSealedError as error:
             raise Refusal(Code.NOT_SEALED) from error
-
-
-def _version(record: UsageRecord) -> dict[str, Any]:
-    return {
-        "record": document_of(record) | {"verdict": record.verdict_kind, "customer_class": record.customer_class},
-        "sha256": digest_of(record).hex(),
-        "holds": record.superseded_at is None,
-        "superseded_at": record.superseded_at,
-    }

@@ -130,7 +130,7 @@ def _charged(session: Session, row: CardSession, *, effective_s: int) -> dict[st
         "instrument_id": row.instrument_id,
         "account_id": row.account_id,
         "customer_class": row.customer_class,
-        "external": row.customer_class is not CustomerClass.OWN_UNIT,
+        "external": row.customer_class is not CustomerClass.OWN_UNIT and not _is_own_unit(row),
         "started_at": started_at,
         "ended_at": ended_at,
         "charged_s": to_s(ended_at) - to_s(started_at),
@@ -138,6 +138,15 @@ def _charged(session: Session, row: CardSession, *, effective_s: int) -> dict[st
         "amount_fen": sum(paid.values()),
         **paid,
     }
+
+
+def _is_own_unit(row: CardSession) -> bool:
+    """Say whether the customer belongs to the instrument's own unit, whatever prices the tariff gives him."""
+    account = row.account
+    organisation_id = account.organisation_id
+    if organisation_id is None and account.person is not None:
+        organisation_id = account.person.organisation_id
+    return organisation_id == row.instrument.group.unit.organisation_id
 
 
 def _judged(verdict: Verdict) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Usage records over JSON: the document that is sealed, the list, the feed of changes, hours."""
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from app.fields import INTEGER_MAX, Moment, Strict, Whole
 from app.instruments.models import CustomerClass
-from app.reconciliation.models import ChargeVerdict
-from app.reconciliation.records.document import FORMAT
+from app.reconciliation.models import ChargeVerdict, UsageRecord
+from app.reconciliation.records.document import FORMAT, digest_of, document_of
 from app.reconciliation.records.reading import PAGE_SIZE_MAX
 
 MOMENT = {"format": "date-time", "example": "2026-11-01T08:00:00.000000Z"}
@@ -174,10 +176,26 @@ class UsageDocumentSchema(Strict):
 class UsageRecordSchema(Strict):
     """A version of a usage record with its hash and whether it holds now."""
 
-    record = fields.Nested(UsageDocumentSchema, required=True)
+    record = fields.Nested(
+        UsageDocumentSchema, required=True, metadata={"description": "The record in the form that is sealed."}
+    )
     sha256 = fields.String(required=True, metadata={"description": "Of the record in its canonical form."})
-    holds = fields.Boolean(required=True)
-    superseded_at = Moment(required=True, allow_none=True)
+    holds = fields.Boolean(required=True, metadata={"description": "This version holds now."})
+    superseded_at = Moment(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When it ceased to hold, or never did; null: it holds."},
+    )
+
+
+def version_of(record: UsageRecord) -> dict[str, Any]:
+    """Give a version as `UsageRecordSchema` writes it."""
+    return {
+        "record": document_of(record) | {"verdict": record.verdict_kind, "customer_class": record.customer_class},
+        "sha256": digest_of(record).hex(),
+        "holds": record.superseded_at is None,
+        "superseded_at": record.superseded_at,
+    }
 
 
 class UsageRecordsSchema(Strict):

@@ -7,7 +7,7 @@ from app.reports.service.charges import (
     charges_of_customer,
     charges_of_instrument,
 )
-from app.reports.service.evidence import Evidence, Point, Watched, evidence, proofs
+from app.reports.service.evidence import Evidence, evidence, proofs
 from app.reports.service.exceptions import ExceptionLine, Exceptions, UnpaidRun, UnpaidUse, exceptions, unpaid_use
 from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
 from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
@@ -15,6 +15,7 @@ from app.reports.service.postings import Posting, Side
 from app.reports.service.statement import TRANSFERS_IN_FILE_MAX, Money, Statement, StatementLine, statement
 from app.reports.service.today import BookCheck, Today, today
 from app.reports.service.wall import Happening, Tile, Wall, open_charges, wall
+from app.reports.service.watched import Point, Watched
 
 __all__ = [
     "TRANSFERS_IN_FILE_MAX",

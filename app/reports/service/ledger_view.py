@@ -14,6 +14,7 @@ from app.errors import Code, Refusal
 from app.instruments.models import Instrument, InstrumentGroup, SubCenter, Unit
 from app.people.principals import Principal
 from app.reconciliation.models import UsageRecord
+from app.reconciliation.records.hours import machine_hours
 from app.reports.service.places import instruments_with_homes, managed_by
 from app.reports.service.postings import Posting, find
 from app.sessions.models import CardSession, SessionStatus
@@ -24,7 +25,11 @@ CHARGED = (SessionStatus.CAPTURED, SessionStatus.AUTO_ENDED)
 
 
 class Figures(NamedTuple):
-    """What a part of the tree did in a time; they add up from the leaves."""
+    """What a part of the tree did in a time; they add up from the leaves.
+
+    Charges, with their money, their verification and their subsidy, count where they ended; effective (有效机时) and
+    external hours (对外服务机时) are those of verified use within the time.
+    """
 
     charges: int = 0
     income_fen: int = 0
@@ -32,6 +37,8 @@ class Figures(NamedTuple):
     verified_s: int = 0
     verified_charges: int = 0
     subsidy_fen: int = 0
+    effective_s: int = 0
+    external_s: int = 0
 
     def plus(self, other: "Figures") -> "Figures":
         """Add two parts."""
@@ -131,8 +138,8 @@ def _figures(session: Session, ids: list[int], *, since: datetime, until: dateti
             CardSession.instrument_id,
             func.count(),
             func.coalesce(func.sum(CardSession.amount_fen), 0),
-            func.coalesce(func.sum(CardSession.duration_s), 0),
-            func.coalesce(func.sum(CardSession.duration_s).filter(UsageRecord.id.is_not(None)), 0),
+            func.coalesce(func.sum(func.coalesce(UsageRecord.charged_s, CardSession.duration_s)), 0),
+            func.coalesce(func.sum(UsageRecord.charged_s), 0),
             func.count(UsageRecord.id),
             func.coalesce(func.sum(Decision.amount_fen), 0),
         )
@@ -146,7 +153,11 @@ def _figures(session: Session, ids: list[int], *, since: datetime, until: dateti
         )
         .group_by(CardSession.instrument_id)
     )
-    return {row[0]: Figures(*(int(value or 0) for value in row[1:])) for row in rows}
+    found = {row[0]: Figures(*(int(value or 0) for value in row[1:])) for row in rows}
+    for instrument_id, hours in machine_hours(session, since=since, until=until, instrument_ids=ids).items():
+        sums = found.get(instrument_id, Figures())
+        found[instrument_id] = sums._replace(effective_s=hours.effective_s, external_s=hours.external_s)
+    return found
 
 
 def _owed(session: Session, unit_ids: list[int]) -> dict[int, int]:

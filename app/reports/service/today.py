@@ -196,8 +196,8 @@ def _use(session: Session, *, since: datetime, until: datetime) -> Use:
         select(
             func.count(),
             func.coalesce(func.sum(CardSession.amount_fen), 0),
-            func.coalesce(func.sum(CardSession.duration_s), 0),
-            func.coalesce(func.sum(CardSession.duration_s).filter(UsageRecord.id.is_not(None)), 0),
+            func.coalesce(func.sum(func.coalesce(UsageRecord.charged_s, CardSession.duration_s)), 0),
+            func.coalesce(func.sum(UsageRecord.charged_s), 0),
             func.count(CardSession.account_id.distinct()),
         )
         .select_from(CardSession)

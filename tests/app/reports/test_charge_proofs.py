@@ -51,7 +51,7 @@ def seal(site: Site, settings: Settings) -> int:
 
 def sealed_block(site: Site, session_id: UUID, reader: Principal) -> int | None:
     with site.database.reader() as session:
-        return service.evidence(session, session_id=session_id, reader=reader, at=clock.now()).sealed_block
+        return service.evidence(session, session_id=session_id, reader=reader, at=clock.now()).seal.postings_block
 
 
 def test_the_proof_of_a_charge_holds_its_holds_its_journal_and_what_it_moved(

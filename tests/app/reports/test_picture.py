@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from app import clock
 from app.reports import picture, service
+from app.reports.evidence_schemas import document
 from app.reports.service import Evidence
 from app.settings import Settings
 from tests.app import builders
@@ -24,7 +25,7 @@ def seen(world: World, charge: UUID, *, points_max: int = 700) -> Evidence:
 @pytest.fixture
 def drawn(world: World, settings: Settings) -> tuple[Evidence, picture.Picture]:
     found = seen(world, world.charge(8, 72, duration_s=64 * 60))
-    return found, picture.draw(found, frame=picture.WIDE, site_timezone=settings.site_timezone)
+    return found, picture.draw(document(found), frame=picture.WIDE, site_timezone=settings.site_timezone)
 
 
 def test_card_and_box_stand_on_one_axis_of_time(drawn: tuple[Evidence, picture.Picture]) -> None:
@@ -58,7 +59,7 @@ def test_a_silent_box_leaves_a_gap_and_not_a_line(world: World, settings: Settin
     clock.set_anchor(clock.Anchor(real=clock.real_now(), simulated=at(220), speed=1.0))
     world.play((10, STANDBY_W), (20, RUN_W), (20, STANDBY_W))
     found = seen(world, world.charge(120, 200, duration_s=80 * 60))
-    drawing = picture.draw(found, frame=picture.SMALL, site_timezone=settings.site_timezone)
+    drawing = picture.draw(document(found), frame=picture.SMALL, site_timezone=settings.site_timezone)
     assert len(drawing.lines) == 2
     unknown = [stripe for stripe in drawing.stripes if stripe.state == "unknown"]
     assert len(unknown) >= 1
@@ -71,7 +72,7 @@ def test_a_charge_without_a_box_has_evidence_without_a_curve(world: World, setti
         instrument = builders.instrument(session, in_group=builders.group(session, of_unit=builders.unit(session)))
         instrument_id = instrument.id
     found = seen(world, world.charge(8, 72, duration_s=64 * 60, instrument_id=instrument_id))
-    drawing = picture.draw(found, frame=picture.WIDE, site_timezone=settings.site_timezone)
+    drawing = picture.draw(document(found), frame=picture.WIDE, site_timezone=settings.site_timezone)
     assert found.watched is None
     assert drawing.lines == ()
     assert [stripe.state for stripe in drawing.stripes] == ["unknown"]
@@ -82,7 +83,7 @@ def test_the_document_never_has_more_points_than_asked_for(world: World) -> None
     few = seen(world, charge, points_max=50)
     assert few.watched is not None
     assert 0 < len(few.watched.points) <= 50
-    assert max(point.power_w for point in few.watched.points) == RUN_W  # reduced to the highest, so no run disappears
+    assert max(point.power_w for point in few.watched.points) == RUN_W  # both extremes stay, so no run disappears
 
 
 def test_the_same_evidence_is_a_json_document(world: World, client: FlaskClient) -> None:
