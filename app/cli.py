@@ -2,23 +2,20 @@
 
 import json
 import os
-import signal
-import ssl
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import click
 
 import migrations
-from app import clock, proof_cli, settings
+from app import clock, ingest_cli, proof_cli, settings
 from app.accounting import cli as books_cli
 from app.db import Database
 from app.ledger_cli import ledger_commands
 from app.reconciliation.cli import reconcile
 from app.reconciliation.records.cli import usage_commands
-from app.starting import prepare
+from app.starting import prepare, stop_on_signal
 
 
 def main() -> None:
@@ -37,18 +34,12 @@ def commands() -> None:
 
 
 commands.add_command(ledger_commands)
+commands.add_command(ingest_cli.ingest)
+commands.add_command(ingest_cli.broker)
 commands.add_command(reconcile)
 commands.add_command(usage_commands)
 for command in (*proof_cli.COMMANDS, *books_cli.COMMANDS):
     ledger_commands.add_command(command)
-
-
-def _stop_on_signal() -> threading.Event:
-    """Give an event that a TERM or INT sets, so that a process ends after what it has in hand."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
-    return stop
 
 
 @commands.command()
@@ -64,44 +55,7 @@ def worker() -> None:
 
     values = prepare()
     database = Database(values.database_url)
-    worker_process.run(database, values, _stop_on_signal())
-    database.close()
-
-
-@commands.command()
-def ingest() -> None:
-    """Take the collector boxes' messages from the broker into the database."""
-    from telemetry.consumer import Consumer  # noqa: PLC0415 - only this process needs the broker's library
-
-    values = prepare()
-    database = Database(values.database_url)
-    Consumer(
-        transaction=database.transaction,
-        now=clock.now,
-        host=values.mqtt_host,
-        port=values.mqtt_port,
-        username=values.mqtt_username,
-        password=values.mqtt_password,
-        tls=ssl.create_default_context() if values.mqtt_tls else None,
-    ).run(_stop_on_signal())
-    database.close()
-
-
-@commands.command()
-@click.option("--users", type=click.Path(path_type=Path, exists=True), required=True, help="The broker's users file.")
-def broker(users: Path) -> None:
-    """Run the embedded MQTT broker on the loopback interface."""
-    from app.devices import roster  # noqa: PLC0415 - only this process needs the broker
-    from telemetry import broker as embedded_broker  # noqa: PLC0415
-
-    values = prepare()
-    stop, database = _stop_on_signal(), Database(values.database_url)
-    keeper = threading.Thread(
-        target=roster.keep, args=(database,), kwargs={"users_file": users, "stop": stop}, name="roster", daemon=True
-    )
-    keeper.start()
-    embedded_broker.run(host=values.mqtt_host, port=values.mqtt_port, users_file=users, stop=stop)
-    keeper.join()
+    worker_process.run(database, values, stop_on_signal())
     database.close()
 
 
@@ -121,7 +75,7 @@ def demo(var: Path, speed: float, port: int) -> None:
     """Start everything on this machine with a small Chongqing that lives by itself; Ctrl-C stops it."""
     from app.demo import run  # noqa: PLC0415 - production never loads the demonstration
 
-    sys.exit(run.run(folder=var, speed=speed, port=port, stop=_stop_on_signal()))
+    sys.exit(run.run(folder=var, speed=speed, port=port, stop=stop_on_signal()))
 
 
 @commands.command(name="try")
@@ -145,7 +99,7 @@ def boxes(plan: Path) -> None:
     """Run the collector boxes of a plan; each replays a real power trace."""
     from app.demo import boxes as box_process  # noqa: PLC0415 - production never loads the demonstration
 
-    box_process.run(_read_plan(plan), anchor=_simulated_clock(), stop=_stop_on_signal())
+    box_process.run(_read_plan(plan), anchor=_simulated_clock(), stop=stop_on_signal())
 
 
 @simulate.command()
@@ -154,7 +108,7 @@ def visitors(plan: Path) -> None:
     """Let simulated people tap their cards at the terminals of a plan."""
     from app.demo import visitors as visitor_process  # noqa: PLC0415 - production never loads the demonstration
 
-    visitor_process.run(_read_plan(plan), anchor=_simulated_clock(), stop=_stop_on_signal())
+    visitor_process.run(_read_plan(plan), anchor=_simulated_clock(), stop=stop_on_signal())
 
 
 def _read_plan(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from environs import Env, EnvValidationError, ValidationError, validate
 
 from app.books import ChartError, read_chart
+from telemetry.messages import SETS
 
 MINIMUM_SECRET_LENGTH = 32
 
@@ -36,6 +37,8 @@ class Settings:
     mqtt_username: str
     mqtt_password: str
     mqtt_tls: bool
+    mqtt_ca_file: Path | None
+    ingest_sets: int
     psp_base_url: str
     psp_api_key: str
     psp_api_version: str
@@ -85,6 +88,8 @@ def _read(env: Env) -> dict[str, Any]:
         "mqtt_username": env.str("MQTT_USERNAME", "ingest"),
         "mqtt_password": env.str("MQTT_PASSWORD", ""),
         "mqtt_tls": env.bool("MQTT_TLS", default=False),
+        "mqtt_ca_file": env.path("MQTT_CA_FILE", None, validate=_readable),
+        "ingest_sets": env.int("INGEST_SETS", 16, validate=validate.OneOf(SETS)),
         "psp_base_url": env.str("PSP_BASE_URL", "https://api.stripe.com"),
         "psp_api_key": env.str("PSP_API_KEY", ""),
         "psp_api_version": env.str("PSP_API_VERSION", "2026-09-30"),
@@ -120,6 +125,13 @@ def _key(env: Env) -> bytes:
         return bytes.fromhex(text) if text else b""
     except (TypeError, ValueError):
         return b""
+
+
+def _readable(value: Path) -> None:
+    try:
+        value.read_bytes()
+    except OSError as error:
+        raise ValidationError("cannot be read") from error
 
 
 def _chart(value: Path) -> None:

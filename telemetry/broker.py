@@ -20,10 +20,9 @@ from amqtt.contexts import Action, BaseContext
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
-from telemetry.messages import ROOT, UPLINK_KINDS, shard_of
+from telemetry.messages import DOWNLINK_KINDS, ROOT, UPLINK_KINDS, shard_of
 from telemetry.passwords import is_password, verifier_of
 
-DOWNLINK_KINDS = ("ack", "cmd")
 CONNECTIONS_MAX = 2000
 STOP_POLL_S = 0.2
 
@@ -57,7 +56,8 @@ def replace_boxes(path: Path, *, verifiers: Mapping[str, str]) -> bool:
     before = json.loads(path.read_text(encoding="utf-8"))
     content = {name: user for name, user in before.items() if user["role"] != Role.BOX}
     for code, verifier in verifiers.items():
-        content[code] = _entry(User(name=code, role=Role.BOX, verifier=verifier))
+        if code not in content:  # no box lets itself in as the ingest
+            content[code] = _entry(User(name=code, role=Role.BOX, verifier=verifier))
     if content == before:
         return False
     _write(path, content)

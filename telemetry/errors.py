@@ -50,6 +50,7 @@ class Refusal(StrEnum):
     BOX_REVOKED = "box_revoked", "The box has been revoked."
     BOX_CODE_WRONG = "box_code_wrong", "A box code has 1 to 40 letters, digits, hyphens or underscores."
     CHANNEL_UNKNOWN = "channel_unknown", "The box has no such channel."
+    SETS_DIFFER = "sets_differ", "Another ingest worker parts the shards into another number of sets."
     THRESHOLDS_WRONG = "thresholds_wrong", "Thresholds are positive, and standby lies below running."
     ALREADY_JUDGED = "already_judged", "Readings after this moment are judged; only a named person has it done anew."
 

@@ -18,6 +18,8 @@ from telemetry.errors import DeadReason, MessageRefused
 
 ROOT = "cb/v1"
 SHARDS = 64
+SETS = (1, 2, 4, 8, 16, 32, 64)
+"""Into how many sets the shards may be parted for the ingest: a site chooses one, and all its workers must agree."""
 CODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 PAYLOAD_BYTES_MAX = 16 * 1024
 FORMAT_VERSION = 1
@@ -238,6 +240,7 @@ _PARSERS: dict[str, Callable[[dict[str, Any]], Uplink]] = {
     "state": _presence,
 }
 UPLINK_KINDS = tuple(_PARSERS)
+DOWNLINK_KINDS = ("ack", "cmd")
 
 
 def _check_version(content: dict[str, Any]) -> None:

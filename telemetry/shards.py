@@ -20,8 +20,6 @@ from telemetry.messages import PAYLOAD_BYTES_MAX, ROOT, SHARDS, UPLINK_KINDS, To
 KEEPALIVE_S = 30
 CONNECT_TIMEOUT_S = 5.0
 RECONNECT_S_MIN, RECONNECT_S_MAX = 1, 5
-SETS = (1, 2, 4, 8, 16, 32, 64)
-"""Into how many sets the shards may be parted: a site chooses one, and all its workers must agree."""
 
 log = structlog.get_logger(__name__)
 
@@ -104,10 +102,14 @@ class ShardSession:
         self._client.connect_async(self._broker.host, self._broker.port, keepalive=KEEPALIVE_S)
         self._client.loop_start()
 
-    def close(self) -> None:
-        """Leave; what was not acknowledged stays with the broker, for whoever opens this session next."""
+    def leave(self) -> None:
+        """Hang up; what was not acknowledged stays with the broker, for whoever opens this session next."""
         self.is_closed = True
         self._client.disconnect()
+
+    def close(self) -> None:
+        """Leave, and wait until the network's thread is at its end."""
+        self.leave()
         self._client.loop_stop()
 
     @property

@@ -106,7 +106,7 @@ class Site:
             broker.User(name=code, role=broker.Role.BOX, password=password) for code, password in box_passwords.items()
         ]
         broker.write_users(users, users=[ingest, *boxes])
-        self.start("broker", ["-m", "app.cli", "broker", "--users", str(users)], port=self.ports.broker)
+        self.start("broker", ["-m", "app.cli", "broker", "run", "--users", str(users)], port=self.ports.broker)
         self.start("payment", ["-m", "app.topups.fake_psp"], port=self.ports.payment)
         self.start("web", self._web_arguments(), url=f"{self.url}/ready")
         self.start("worker", ["-m", "app.cli", "worker"])
@@ -170,6 +170,7 @@ class Site:
             "TESTCARD_MQTT_HOST": HOST,
             "TESTCARD_MQTT_PORT": str(self.ports.broker),
             "TESTCARD_MQTT_USERNAME": INGEST,
+            "TESTCARD_INGEST_SETS": "1",  # the embedded broker looks at every subscription for every message
             "TESTCARD_PSP_BASE_URL": f"http://{HOST}:{self.ports.payment}",
             # The clock runs faster than life, and a person should not be logged out after some minutes.
             "TESTCARD_LOGIN_LIFETIME": str(LOG_IN_LIFETIME_S),

@@ -32,6 +32,8 @@ def settings_for(*, database_url: str, var_dir: Path) -> Settings:
         mqtt_username="ingest",
         mqtt_password="",
         mqtt_tls=False,
+        mqtt_ca_file=None,
+        ingest_sets=1,
         psp_base_url="http://127.0.0.1:9",
         psp_api_key="sk_test_x",
         psp_api_version="2026-09-30",
