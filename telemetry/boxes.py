@@ -2,16 +2,18 @@
 
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from telemetry.errors import Refusal, TelemetryRefused
 from telemetry.messages import CODE, shard_of
-from telemetry.models import CHANNELS_MAX, Box, CalibrationVersion, DirtyRange
+from telemetry.models import CHANNELS_MAX, Box, CalibrationVersion, ChannelState, DirtyRange
 from telemetry.passwords import verifier_of
 from telemetry.states import Calibration, Dated
 from telemetry.times import to_ms
 
+# What `telemetry.derive` tries to take for a box: nobody judges its readings while this is held.
+LOCK_DERIVE = text("SELECT pg_advisory_xact_lock(hashtextextended('telemetry.derive:' || :box, 0))")
 # "Until the newest": later than any reading, and still a moment that every driver can carry.
 FAR_FUTURE = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
@@ -62,23 +64,35 @@ def verifiers(session: Session) -> dict[str, str]:
 
 
 def set_calibration(
-    session: Session, *, code: str, channel: int, calibration: Calibration, at: datetime
+    session: Session,
+    *,
+    code: str,
+    channel: int,
+    calibration: Calibration,
+    at: datetime,
+    recompute_by: str | None = None,
 ) -> CalibrationVersion:
     """Let a calibration hold from `at` on, and have the sessions from there computed anew.
 
-    Final sessions are not rewritten but superseded, as by late data. Raises box_unknown, channel_unknown or
-    thresholds_wrong.
+    A moment after the newest reading needs no more. Where readings after `at` were judged by another calibration, the
+    person must be named who wants them judged anew: final sessions are then superseded by new versions that name the
+    new calibration, as by late data. Raises box_unknown, channel_unknown, thresholds_wrong or already_judged.
     """
     box = _locked(session, code=code)
     if not 0 <= channel < box.channels:
         raise TelemetryRefused(Refusal.CHANNEL_UNKNOWN)
     if not 0 < (calibration.standby_threshold_w or calibration.run_threshold_w / 2) < calibration.run_threshold_w:
         raise TelemetryRefused(Refusal.THRESHOLDS_WRONG)
+    session.execute(LOCK_DERIVE, {"box": code})
     newest = session.scalar(
         select(func.max(CalibrationVersion.version)).where(
             CalibrationVersion.box == code, CalibrationVersion.channel == channel
         )
     )
+    state = session.get(ChannelState, (code, channel), populate_existing=True)
+    is_judged = newest is not None and state is not None and state.last_live_at > at
+    if is_judged and recompute_by is None:
+        raise TelemetryRefused(Refusal.ALREADY_JUDGED)
     row = CalibrationVersion(
         box=code,
         channel=channel,
@@ -91,6 +105,7 @@ def set_calibration(
         bridge_s=calibration.bridge_s,
         run_s_min=calibration.run_s_min,
         gap_s=calibration.gap_s,
+        recomputed_by=recompute_by if is_judged else None,
     )
     session.add_all([row, DirtyRange(box=code, channel=channel, from_at=at, until_at=FAR_FUTURE)])
     session.flush()

@@ -8,20 +8,36 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, text
+import structlog
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from telemetry.boxes import calibrations
 from telemetry.clocks import retime
-from telemetry.models import ChannelState, CollectorSession
+from telemetry.models import ChannelState, CollectorSession, DeriveTrouble, PowerSpan
 from telemetry.queries import watermark
 from telemetry.sessions import Use, rest_s, uses
+from telemetry.spans import Span, power_spans, replaced
 from telemetry.states import Dated, Stretch, stretches
 from telemetry.times import from_ms, to_ms
 from telemetry.windows import Piece, Window, take_pieces, window
 
+PIECES_MAX = 100  # in one transaction; the others stay dirty
+RETRY_AFTER, RETRY_AFTER_MAX = timedelta(seconds=10), timedelta(minutes=15)
+ERROR_LENGTH_MAX = 500
+# The transaction is lost, not this box's work: connection, transaction rollback, resources, an operator.
+LOST_TRANSACTION = ("08", "25", "40", "53", "57", "58")
+FOR_EVER_MS = 2**62
+
+log = structlog.get_logger(__name__)
+
 _CLAIM = text("""
-SELECT box FROM (SELECT box FROM telemetry.dirty_range GROUP BY box ORDER BY min(id) LIMIT :limit) AS dirty
+SELECT box FROM (
+    SELECT box FROM telemetry.dirty_range d
+    WHERE NOT EXISTS (SELECT FROM telemetry.derive_trouble t WHERE t.box = d.box AND t.retry_at > :now)
+    GROUP BY box ORDER BY min(id) LIMIT :limit
+) AS dirty
 WHERE pg_try_advisory_xact_lock(hashtextextended('telemetry.derive:' || box, 0))""")
 # Held until the commit, so that change numbers become visible in their order.
 _LOCK_NUMBERS = text("SELECT pg_advisory_xact_lock(hashtextextended('telemetry.session_change', 0))")
@@ -36,28 +52,69 @@ class _Plan:
     updated: list[tuple[CollectorSession, Use]]
     gone: list[CollectorSession]
     added: list[Use]
+    start_ms: int  # between these two, everything follows from the window
+    end_ms: int
+    spans: list[Span]
 
 
 def derive(session: Session, *, now: datetime, limit: int = 100) -> int:
-    """Compute what is dirty of at most `limit` boxes; gives how many pieces were computed, 0 when all is up to date."""
-    boxes = list(session.scalars(_CLAIM, {"limit": limit}))
-    if not boxes:
-        return 0
-    retime(session, boxes=boxes)
-    # Read before the dirty ranges are taken: all that these watermarks promise is then among what is computed.
-    watermarks = {box: watermark(session, box=box) for box in boxes}
-    pieces = take_pieces(session, boxes=boxes)
-    is_numbering = False
+    """Compute what is dirty of at most `limit` boxes; gives how many pieces were computed, 0 when all is up to date.
+
+    A box that cannot be computed stops no other: it keeps its dirty ranges and is tried again, less and less often.
+    `telemetry.queries.troubles` tells of it.
+    """
+    boxes = list(session.scalars(_CLAIM, {"limit": limit, "now": now}))
+    done = 0
+    for box in boxes:
+        if done >= PIECES_MAX:
+            break
+        try:
+            with session.begin_nested():
+                done += _derive_box(session, box, now=now, pieces_max=PIECES_MAX - done)
+        except Exception as error:
+            # Whatever one box's readings bring about must not keep the others of a region from being computed.
+            if isinstance(error, DBAPIError) and _is_transaction_lost(error):
+                raise
+            log.exception("box_not_derived", box=box)
+            _note_trouble(session, box, error, now=now)
+        else:
+            session.execute(delete(DeriveTrouble).where(DeriveTrouble.box == box))
+    session.flush()
+    return done
+
+
+def _derive_box(session: Session, box: str, *, now: datetime, pieces_max: int) -> int:
+    retime(session, boxes=[box])
+    # Read before the dirty ranges are taken: all that this watermark promises is then among what is computed.
+    complete_until = watermark(session, box=box)
+    pieces = take_pieces(session, box=box, limit=pieces_max)
     for piece in pieces:
         plan = _plan(session, piece)
+        _write_spans(session, plan)
         if plan.updated or plan.gone or plan.added:
-            is_numbering = is_numbering or _lock_numbers(session)
+            _lock_numbers(session)
             _write(session, plan, now=now)
-    for box, complete_until in watermarks.items():
-        if complete_until is not None:
-            _finalise(session, box=box, complete_until=complete_until, now=now)
+    if complete_until is not None:
+        _finalise(session, box=box, complete_until=complete_until, now=now)
     session.flush()
     return len(pieces)
+
+
+def _is_transaction_lost(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or sqlstate is None or sqlstate[:2] in LOST_TRANSACTION
+
+
+def _note_trouble(session: Session, box: str, error: Exception, *, now: datetime) -> None:
+    row = session.get(DeriveTrouble, box, populate_existing=True)
+    if row is None:
+        row = DeriveTrouble(box=box, attempts=0, since=now)
+        session.add(row)
+    row.attempts += 1
+    row.retry_at = now + min(RETRY_AFTER * 2 ** min(row.attempts - 1, 10), RETRY_AFTER_MAX)
+    what = getattr(error.orig, "sqlstate", "") if isinstance(error, DBAPIError) else str(error)
+    row.error = f"{type(error).__name__}: {what}"[:ERROR_LENGTH_MAX]
+    session.flush()
 
 
 def _plan(session: Session, piece: Piece) -> _Plan:
@@ -79,7 +136,15 @@ def _plan(session: Session, piece: Piece) -> _Plan:
                 wanted[use.first_run_ms] = use
             else:
                 updated.append((row, use))
-    return _Plan(piece=piece, updated=updated, gone=gone, added=[wanted[at_ms] for at_ms in sorted(wanted)])
+    return _Plan(
+        piece=piece,
+        updated=updated,
+        gone=gone,
+        added=[wanted[at_ms] for at_ms in sorted(wanted)],
+        start_ms=-FOR_EVER_MS if view.cut_from_ms is None else view.cut_from_ms,
+        end_ms=FOR_EVER_MS if view.cut_until_ms is None else view.cut_until_ms,
+        spans=power_spans(parts, calibrations=dated),
+    )
 
 
 def _uses_within(view: Window, parts: list[Stretch], dated: list[Dated]) -> list[Use]:
@@ -124,6 +189,38 @@ def _is_same(row: CollectorSession, use: Use) -> bool:
     return all(getattr(row, name) == value for name, value in _columns(use).items())
 
 
+def _write_spans(session: Session, plan: _Plan) -> None:
+    """Exchange the power spans of the window for what follows from it now; most often only the newest grows."""
+    box, channel = plan.piece.box, plan.piece.channel
+    query = select(PowerSpan.started_at, PowerSpan.ended_at, PowerSpan.power).where(
+        PowerSpan.box == box, PowerSpan.channel == channel
+    )
+    if plan.start_ms > -FOR_EVER_MS:
+        query = query.where(PowerSpan.ended_at >= from_ms(plan.start_ms))
+    if plan.end_ms < FOR_EVER_MS:
+        query = query.where(PowerSpan.started_at <= from_ms(plan.end_ms))
+    before = {Span(to_ms(started_at), to_ms(ended_at), power) for started_at, ended_at, power in session.execute(query)}
+    after = set(replaced(sorted(before), plan.spans, start_ms=plan.start_ms, end_ms=plan.end_ms))
+    if gone := [from_ms(span.start_ms) for span in before - after]:
+        session.execute(
+            delete(PowerSpan).where(PowerSpan.box == box, PowerSpan.channel == channel, PowerSpan.started_at.in_(gone))
+        )
+    if fresh := sorted(after - before):
+        session.execute(
+            insert(PowerSpan),
+            [
+                {
+                    "box": box,
+                    "channel": channel,
+                    "started_at": from_ms(span.start_ms),
+                    "ended_at": from_ms(span.end_ms),
+                    "power": span.power,
+                }
+                for span in fresh
+            ],
+        )
+
+
 def _write(session: Session, plan: _Plan, *, now: datetime) -> None:
     for row, use in plan.updated:
         for name, value in _columns(use).items():
@@ -160,12 +257,14 @@ def _replaced(gone: list[CollectorSession], use: Use) -> CollectorSession | None
 def _finalise(session: Session, *, box: str, complete_until: datetime, now: datetime) -> None:
     """Make final what nothing can change any more, for the box has told all until well after its end."""
     rows = session.scalars(
-        select(CollectorSession).where(
+        select(CollectorSession)
+        .where(
             CollectorSession.box == box,
             ~CollectorSession.final,
             CollectorSession.superseded_at.is_(None),
             CollectorSession.last_run_at < complete_until,
         )
+        .order_by(CollectorSession.channel, CollectorSession.first_run_at)
     ).all()
     for row in rows:
         dated = calibrations(session, code=box, channel=row.channel)
@@ -176,9 +275,8 @@ def _finalise(session: Session, *, box: str, complete_until: datetime, now: date
             _number(session, row, now=now)
 
 
-def _lock_numbers(session: Session) -> bool:
+def _lock_numbers(session: Session) -> None:
     session.execute(_LOCK_NUMBERS)
-    return True
 
 
 def _number(session: Session, row: CollectorSession, *, now: datetime) -> None:

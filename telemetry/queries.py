@@ -8,7 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from telemetry.boxes import calibrations
-from telemetry.models import ChannelState, ClockOffset, CollectorSession, HighWater, Message, Presence
+from telemetry.models import (
+    ChannelState,
+    ClockOffset,
+    CollectorSession,
+    DeriveTrouble,
+    HighWater,
+    Message,
+    Presence,
+)
 from telemetry.readings import MESSAGE_SPAN_MAX, readings
 from telemetry.states import Reading, State, stretches
 from telemetry.times import from_ms, to_ms
@@ -194,3 +202,8 @@ def clock_offset_s(session: Session, *, box: str) -> float | None:
     return session.scalar(
         select(ClockOffset.offset_s).where(ClockOffset.box == box).order_by(ClockOffset.boot.desc()).limit(1)
     )
+
+
+def troubles(session: Session) -> list[DeriveTrouble]:
+    """Give the boxes whose readings could not be made into sessions, the longest waiting first."""
+    return list(session.scalars(select(DeriveTrouble).order_by(DeriveTrouble.since, DeriveTrouble.box)))

@@ -15,6 +15,11 @@ MS_PER_HOUR = 3_600_000
 # So long may power lie between off and standby before where it came from is forgotten; else an idle that happens to lie
 # there for weeks would never be a rest, and every change would have to be computed from the beginning of time.
 MEMORY_MS = 900_000
+# A gap is work throughout if the energy is this share of what work takes on either side; counters of meters one can buy
+# step by 1 Wh and err by a part.
+WORK_SHARE_MIN = 0.8
+COUNTER_ERROR = 1.25
+COUNTER_STEP_WH = 1.0
 
 
 class State(StrEnum):
@@ -134,9 +139,10 @@ class _Walk:
         self._thresholds = [_Thresholds(dated.calibration) for dated in self._dated]
         self._in_force = -1
         self._state = State.UNKNOWN
+        self._was_certain = False  # the newest sample's state, whatever was before it
         self._between_ms = 0  # how long power has lain between off and standby
         self._at_ms: int | None = None
-        self._energy_wh: float | None = None
+        self._last: Reading | None = None
 
     def take(self, reading: Reading) -> None:
         while self._in_force + 1 < len(self._dated) and (
@@ -154,11 +160,11 @@ class _Walk:
         else:
             self._sample(samples, doubtful=reading.clock_doubtful)
         self._at_ms = reading.end_ms
-        self._energy_wh = reading.energy_wh
+        self._last = reading
 
     def _sample(self, samples: list[tuple[int, int, float]], *, doubtful: bool) -> None:
         """The inner loop of the whole product's telemetry: local names, hardly any calls."""
-        thresholds, state = self._thresholds[self._in_force], self._state
+        thresholds, state, certain = self._thresholds[self._in_force], self._state, False
         version = self._dated[self._in_force].version
         current = self.stretches[-1] if self.stretches else None
         for start_ms, end_ms, power_w in samples:
@@ -179,7 +185,7 @@ class _Walk:
             current.clock_doubtful |= doubtful
             if certain and current.certain_from_ms is None:
                 current.certain_from_ms = start_ms
-        self._state = state
+        self._state, self._was_certain = state, certain
 
     def _bridge(self, reading: Reading, *, until_ms: int, power_w_after: float) -> None:
         """Go over the time between two readings: jitter, an inferred stretch, or the unknown."""
@@ -189,37 +195,82 @@ class _Walk:
         if until_ms - gap_from_ms <= 2 * reading.step_ms and self.stretches:
             self.stretches[-1].end_ms = until_ms
             return
-        mean_w = self._mean_over_gap_w(reading, from_ms=gap_from_ms, until_ms=until_ms)
-        if mean_w is not None and self._in_force >= 0 and self._state is not State.UNKNOWN:
-            thresholds = self._thresholds[self._in_force]
-            during, _ = thresholds.next(max(mean_w, POWER_W_FLOOR), before=self._state)
-            after, _ = thresholds.next(max(power_w_after, POWER_W_FLOOR), before=self._state)
-            if (during is State.RUNNING) is (after is State.RUNNING) is (self._state is State.RUNNING):
-                self._extend(during, gap_from_ms, until_ms, inferred=True)
-                self.stretches[-1].energy_wh = mean_w * (until_ms - gap_from_ms) / MS_PER_HOUR
-                self._state = during
-                return
-        self._extend(State.UNKNOWN, gap_from_ms, until_ms)
+        inferred = self._inferred(reading, gap_ms=until_ms - gap_from_ms, power_w_after=power_w_after)
+        if inferred is not None:
+            state, used_wh = inferred
+            self._extend(state, gap_from_ms, until_ms, inferred=True)
+            self.stretches[-1].energy_wh = used_wh
+            self._state = state
+            return
+        # Where the counter has both ends, it was the state before the gap that made it unknown.
+        is_certain = self._was_certain or self._last is None or _energy_between_wh(self._last, reading) is None
+        self._extend(State.UNKNOWN, gap_from_ms, until_ms, certain=is_certain)
         if self._in_force < 0 or until_ms - gap_from_ms > self._dated[self._in_force].calibration.gap_s * 1000:
             self._state, self._between_ms = State.UNKNOWN, 0
 
-    def _mean_over_gap_w(self, reading: Reading, *, from_ms: int, until_ms: int) -> float | None:
-        """Give the mean power by the energy counter, or None where it lacks an end or was reset."""
-        if self._energy_wh is None or reading.energy_wh is None:
-            return None
-        within_wh = sum(reading.powers_w) * reading.step_ms / MS_PER_HOUR
-        used_wh = reading.energy_wh - within_wh - self._energy_wh
-        return used_wh * MS_PER_HOUR / (until_ms - from_ms) if used_wh >= 0 else None
+    def _inferred(self, reading: Reading, *, gap_ms: int, power_w_after: float) -> tuple[State, float] | None:
+        """Say what must have been in a gap by the energy counter, and the energy in Wh; None: it might be otherwise.
 
-    def _extend(self, state: State, start_ms: int, end_ms: int, *, inferred: bool = False) -> None:
+        Both sides must be in one state, and the energy such that no use fits in, or no pause.
+        """
+        if self._last is None or self._in_force < 0 or self._state is State.UNKNOWN:
+            return None
+        used_wh = _energy_between_wh(self._last, reading)
+        if used_wh is None:
+            return None
+        thresholds = self._thresholds[self._in_force]
+        after, _ = thresholds.next(max(power_w_after, POWER_W_FLOOR), before=self._state)
+        sides = (self._last.powers_w, reading.powers_w)
+        hours = gap_ms / MS_PER_HOUR
+        if self._state is not after:
+            return None
+        if after is State.RUNNING:
+            work = [[power_w for power_w in powers_w if power_w > thresholds.run_below] for powers_w in sides]
+            if not all(work):
+                return None
+            least_w = min(sum(powers_w) / len(powers_w) for powers_w in work)
+            most_w = max(map(max, work))
+            fits = WORK_SHARE_MIN * least_w * hours <= used_wh <= COUNTER_ERROR * most_w * hours + COUNTER_STEP_WH
+            return (after, used_wh) if fits else None
+        idle_w = max(
+            max((power_w for power_w in powers_w if power_w < thresholds.run), default=0.0) for powers_w in sides
+        )
+        shortest_run_wh = thresholds.run * self._dated[self._in_force].calibration.run_s_min / 3600
+        most_wh = COUNTER_ERROR * idle_w * hours + max(shortest_run_wh, COUNTER_STEP_WH)
+        least_wh = thresholds.on_below * hours - COUNTER_STEP_WH if after is State.STANDBY else 0.0
+        return (after, used_wh) if least_wh <= used_wh <= most_wh else None
+
+    def _extend(
+        self, state: State, start_ms: int, end_ms: int, *, inferred: bool = False, certain: bool = True
+    ) -> None:
         last = self.stretches[-1] if self.stretches else None
         if last is not None and last.state is state is State.UNKNOWN:
             last.end_ms = end_ms
             return
         version = self._dated[self._in_force].version if self._in_force >= 0 else 0
         self.stretches.append(
-            Stretch(start_ms=start_ms, end_ms=end_ms, state=state, version=version, inferred=inferred)
+            Stretch(
+                start_ms=start_ms,
+                end_ms=end_ms,
+                state=state,
+                version=version,
+                inferred=inferred,
+                certain_from_ms=start_ms if state is State.UNKNOWN and certain else None,
+            )
         )
+
+
+def _energy_between_wh(before: Reading, after: Reading) -> float | None:
+    """Give the energy from the end of one reading to the begin of another; None: the counter lacks an end or was reset.
+
+    A counter that went round is no matter here: the box counts on. One that fell was reset, and one that was
+    exchanged for a greater one shows in the power that would follow.
+    """
+    if before.energy_wh is None or after.energy_wh is None:
+        return None
+    within_wh = sum(after.powers_w) * after.step_ms / MS_PER_HOUR
+    used_wh = after.energy_wh - within_wh - before.energy_wh
+    return max(used_wh, 0.0) if used_wh >= -COUNTER_STEP_WH and after.energy_wh >= before.energy_wh else None
 
 
 def means(reading: Reading, *, from_ms: int | None) -> Iterator[tuple[int, int, float]]:
@@ -247,7 +298,7 @@ def rests(parts: Sequence[Stretch], *, gap_s: int) -> Iterator[tuple[int, int]]:
             certain_ms = None
         elif certain_ms is None:
             is_reset = part.state is State.UNKNOWN and part.end_ms - part.start_ms > gap_s * 1000
-            certain_ms = part.start_ms if is_reset else part.certain_from_ms
+            certain_ms = part.certain_from_ms if part.state is not State.UNKNOWN or is_reset else None
     if certain_ms is not None and parts:
         yield certain_ms, parts[-1].end_ms
 

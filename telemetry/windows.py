@@ -20,7 +20,6 @@ from telemetry.times import to_ms
 
 REACH = timedelta(hours=2)  # how far to look for a rest at first; doubled until one is found
 PIECE = timedelta(days=1)  # longer ranges are computed in pieces
-PIECES_MAX = 30  # in one transaction; the others stay dirty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,25 +41,25 @@ class Window:
     cut_until_ms: int | None  # None: up to the newest
 
 
-def take_pieces(session: Session, *, boxes: list[str]) -> list[Piece]:
-    """Eat the dirty ranges of the boxes, merged and cut to pieces; what is above the limit is put back."""
+def take_pieces(session: Session, *, box: str, limit: int) -> list[Piece]:
+    """Eat the dirty ranges of a box, merged and cut to pieces; what is above the limit is put back."""
     rows = session.execute(
         delete(DirtyRange)
-        .where(DirtyRange.box.in_(boxes))
-        .returning(DirtyRange.box, DirtyRange.channel, DirtyRange.from_at, DirtyRange.until_at)
+        .where(DirtyRange.box == box)
+        .returning(DirtyRange.channel, DirtyRange.from_at, DirtyRange.until_at)
     )
-    dirty: dict[tuple[str, int], list[tuple[datetime, datetime]]] = defaultdict(list)
-    for box, channel, from_at, until_at in rows:
-        dirty[box, channel].append((from_at, until_at))
+    dirty: dict[int, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for channel, from_at, until_at in rows:
+        dirty[channel].append((from_at, until_at))
     pieces: list[Piece] = []
-    for (box, channel), ranges in sorted(dirty.items()):
+    for channel, ranges in sorted(dirty.items()):
         extent = _extent(session, box=box, channel=channel)
         if extent is not None:
             first_at, last_at = extent
             within = [(max(from_at, first_at), min(until_at, last_at)) for from_at, until_at in ranges]
             pieces += _cut(_merged(within), box=box, channel=channel)
-    _put_back(session, pieces[PIECES_MAX:])
-    return pieces[:PIECES_MAX]
+    _put_back(session, pieces[limit:])
+    return pieces[:limit]
 
 
 def window(session: Session, piece: Piece, *, dated: list[Dated]) -> Window:

@@ -1,21 +1,22 @@
 """Sessions follow from the stored messages alone: any order, any repetition, any moment of computing."""
 
 import contextlib
-import itertools
-import random
 import threading
+from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+import pytest
+from sqlalchemy import update
 
+import telemetry.derive
 from app.db import Database
 from telemetry import boxes
 from telemetry.derive import derive
-from telemetry.models import CollectorSession
-from telemetry.queries import changed_since, live_states, watermark
-from telemetry.states import Calibration, State
-from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, at, day
+from telemetry.errors import Refusal, TelemetryRefused
+from telemetry.models import CollectorSession, Message
+from telemetry.queries import changed_since, live_states, troubles, watermark
+from telemetry.states import Calibration, Dated, Reading, State, Stretch
+from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, at, day, minute
 
 A_DAY = day(
     *((90, 0.0), (20, STANDBY_W), (45, RUN_W), (4, STANDBY_W), (30, RUN_W), (40, STANDBY_W)),
@@ -44,32 +45,6 @@ def test_a_day_becomes_its_sessions(server: Server) -> None:
         (at(314), at(315), at(299), at(315)),
         (at(375), at(495), at(375), at(495)),
     ]
-
-
-_numbers = itertools.count()
-ORDERS = st.lists(st.integers(0, len(lossless(A_DAY)) - 1), max_size=40)
-
-
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate]
-)
-@given(seed=st.integers(0, 2**32), repeated=ORDERS, batch=st.integers(50, 200))
-def test_any_order_and_repetition_gives_the_same_bytes(
-    server: Server, seed: int, repeated: list[int], batch: int
-) -> None:
-    number = next(_numbers)
-    straight, shuffled = f"a-{number}", f"b-{number}"
-    messages = lossless(A_DAY)
-    for code in (straight, shuffled):
-        server.enrol(code)
-    server.measured(messages, box=straight)
-    server.derive()
-    mixed = messages + [messages[index] for index in repeated]
-    random.Random(seed).shuffle(mixed)  # noqa: S311 - repeatable on purpose
-    for start in range(0, len(mixed), batch):
-        server.measured(mixed[start : start + batch], box=shuffled)
-        server.derive()
-    assert server.evidence(box=shuffled).replace(shuffled.encode(), straight.encode()) == server.evidence(box=straight)
 
 
 def test_what_is_computed_in_parts_is_what_is_computed_at_once(server: Server) -> None:
@@ -158,17 +133,37 @@ def test_a_backlog_never_rewinds_the_live_state(server: Server) -> None:
     assert (state.state, state.last_live_at) == (State.RUNNING, at(420))
 
 
-def test_recalibration_supersedes_from_its_day_on(server: Server) -> None:
+STRICT = Calibration(run_threshold_w=500.0)
+
+
+def test_recalibration_never_rewrites_final_sessions_silently(server: Server) -> None:
     server.enrol()
     server.measured(A_DAY)
     server.derive()
-    strict = Calibration(run_threshold_w=500.0)
+    before = server.evidence()
+    with pytest.raises(TelemetryRefused) as refused, server.database.transaction() as session:
+        boxes.set_calibration(session, code=BOX, channel=0, calibration=STRICT, at=at(300))
+    assert refused.value.code is Refusal.ALREADY_JUDGED
     with server.database.transaction() as session:
-        boxes.set_calibration(session, code=BOX, channel=0, calibration=strict, at=at(300))
+        boxes.set_calibration(session, code=BOX, channel=0, calibration=STRICT, at=at(len(A_DAY)))
     server.derive()
-    assert [row.started_at for row in server.sessions()] == [at(110), at(229)]
+    assert server.evidence() == before
+
+
+def test_a_named_person_has_sessions_computed_anew_from_a_moment_on_as_new_versions(server: Server) -> None:
+    server.enrol()
+    server.measured(A_DAY)
+    server.derive()
+    milder = Calibration(run_threshold_w=3.0)
+    with server.database.transaction() as session:
+        row = boxes.set_calibration(session, code=BOX, channel=0, calibration=milder, at=at(300), recompute_by="li.wei")
+        assert (row.version, row.recomputed_by) == (2, "li.wei")
+    server.derive()
+    assert [row.started_at for row in server.sessions()] == [at(110), at(229), at(300), at(375)]
     superseded = [row for row in changes(server) if row.superseded_at is not None]
-    assert [row.started_at for row in superseded] == [at(314), at(375)]
+    assert [(row.started_at, row.calibration_version) for row in superseded] == [(at(314), 1), (at(375), 1)]
+    after = server.sessions()[2]
+    assert (after.supersedes_id, after.version, after.calibration_version) == (superseded[0].id, superseded[0].version + 1, 2)
 
 
 def test_without_a_calibration_there_is_no_session_until_there_is_one(server: Server) -> None:
@@ -203,6 +198,44 @@ def test_derive_undone_at_any_moment_does_the_same_again(server: Server) -> None
     assert server.sessions() == []
     server.derive()
     assert len(server.sessions()) == 4
+
+
+def test_a_box_that_cannot_be_computed_stops_no_other_and_is_tried_again_later(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code in ("cb-bad", "cb-good"):
+        server.enrol(code)
+        server.measured(A_DAY, box=code)
+    compute = telemetry.derive.stretches
+
+    def fail_for_the_bad(found: list[Reading], *, calibrations: list[Dated]) -> list[Stretch]:
+        if is_broken and found and found[0].powers_w[0] == 1.25:
+            raise ZeroDivisionError("no such power")
+        return compute(found, calibrations=calibrations)
+
+    monkeypatch.setattr(telemetry.derive, "stretches", fail_for_the_bad)
+    is_broken = True
+    server.measured([minute(len(A_DAY) + 1, 1.25)], box="cb-bad")
+    with server.database.transaction() as session:
+        session.execute(update(Message).where(Message.box == "cb-bad", Message.seq == 1).values(powers_w=[1.25] * 6))
+    for now_min, attempts, retry_s in ((0, 1, 10), (1, 2, 20)):
+        server.derive(now=at(now_min))
+        with server.database.reader() as session:
+            (trouble,) = troubles(session)
+        assert (trouble.box, trouble.attempts, trouble.error) == (
+            "cb-bad",
+            attempts,
+            "ZeroDivisionError: no such power",
+        )
+        assert (trouble.since, trouble.retry_at) == (at(0), at(now_min) + timedelta(seconds=retry_s))
+    assert (len(server.sessions(box="cb-good")), len(server.sessions(box="cb-bad"))) == (4, 0)
+    is_broken = False
+    server.derive(now=at(1.1))
+    assert server.sessions(box="cb-bad") == [], "it is not tried before its time"
+    server.derive(now=at(2))
+    assert len(server.sessions(box="cb-bad")) == 4
+    with server.database.reader() as session:
+        assert troubles(session) == []
 
 
 def test_a_reader_of_the_feed_misses_nothing_while_many_derive_at_once(server: Server, database: Database) -> None:

@@ -1,11 +1,13 @@
 """From power to states to uses, by rule; without a database."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.sessions import CONTEXT_S, Quality, Use, rest_s, uses
+from telemetry.spans import clipped, power_spans
 from telemetry.states import Calibration, Dated, Reading, State, Stretch, is_gapless, rests, stretches
 from telemetry.windows import Window, within
 
@@ -66,6 +68,16 @@ def test_without_a_calibration_nothing_is_known() -> None:
     assert states(minutes((RUN, 10), (RUN, 10)), later) == [(State.UNKNOWN, 10), (State.RUNNING, 10)]
 
 
+def over_a_gap(
+    before_w: float, after_w: float, *, used_wh: float, gap_min: float = 30, counter_wh: float = 1000.0
+) -> list[tuple[State, float, bool]]:
+    """What is made of ten minutes, a gap, ten minutes, where the counter says what the gap took."""
+    before = reading(0, *[before_w] * 60, energy_wh=counter_wh)
+    after = reading(10 + gap_min, *[after_w] * 60, energy_wh=counter_wh + used_wh + after_w / 6)
+    parts = stretches([before, after], calibrations=DATED)
+    return [(part.state, round(part.energy_wh, 2), part.inferred) for part in parts]
+
+
 def test_a_gap_is_inferred_where_the_energy_counter_has_both_ends() -> None:
     before = reading(0, *[STANDBY] * 60), reading(10, *[RUN] * 60, energy_wh=1000.0)
     after = reading(50, *[RUN] * 60, energy_wh=1000 + 50 + 100 / 6)
@@ -80,14 +92,39 @@ def test_a_gap_is_inferred_where_the_energy_counter_has_both_ends() -> None:
     assert (use.quality, use.unknown_s, use.running_s) == (Quality.INFERRED, 0, 3000)
 
 
+def test_a_gap_in_standby_whose_energy_is_that_of_standby_is_standby() -> None:
+    assert over_a_gap(STANDBY, STANDBY, used_wh=2.5)[1] == (State.STANDBY, 2.5, True)
+    assert over_a_gap(OFF, OFF, used_wh=0.0, gap_min=600)[1] == (State.OFF, 0.0, True)
+
+
+def test_a_gap_into_which_a_run_would_fit_is_unknown() -> None:
+    # The mean over the night is that of standby, and it might as well have been off but for one run.
+    assert over_a_gap(OFF, OFF, used_wh=50.0, gap_min=600)[1] == (State.UNKNOWN, 0, False)
+    assert over_a_gap(STANDBY, STANDBY, used_wh=2.5 + 10)[1] == (State.UNKNOWN, 0, False)
+
+
+def test_a_gap_between_runs_into_which_a_pause_would_fit_is_unknown() -> None:
+    assert over_a_gap(RUN, RUN, used_wh=25.0)[1] == (State.UNKNOWN, 0, False)
+    assert over_a_gap(RUN, RUN, used_wh=45.0)[1] == (State.RUNNING, 45.0, True)
+
+
+def test_a_gap_in_standby_without_its_energy_is_unknown_for_it_may_have_been_off() -> None:
+    assert over_a_gap(STANDBY, STANDBY, used_wh=0.0, gap_min=240)[1] == (State.UNKNOWN, 0, False)
+
+
+def test_a_gap_between_two_states_is_unknown_for_nobody_saw_the_change() -> None:
+    assert over_a_gap(OFF, STANDBY, used_wh=1.0)[1][0] is State.UNKNOWN
+    assert over_a_gap(RUN, STANDBY, used_wh=30.0)[1][0] is State.UNKNOWN
+
+
 def test_a_counter_that_was_reset_infers_nothing() -> None:
     before, after = reading(0, *[RUN] * 60, energy_wh=1000.0), reading(40, *[RUN] * 60, energy_wh=20.0)
     assert states([before, after])[1] == (State.UNKNOWN, 30)
 
 
-def test_energy_that_fits_neither_side_infers_nothing() -> None:
-    before, after = reading(0, *[OFF] * 60, energy_wh=1000.0), reading(40, *[OFF] * 60, energy_wh=1050.0)
-    assert states([before, after])[1] == (State.UNKNOWN, 30)
+def test_a_counter_that_went_round_or_was_exchanged_for_a_greater_one_infers_nothing() -> None:
+    assert over_a_gap(RUN, RUN, used_wh=50.0 - 99_999, counter_wh=99_980.0)[1][0] is State.UNKNOWN
+    assert over_a_gap(RUN, RUN, used_wh=70_000.0)[1][0] is State.UNKNOWN
 
 
 def test_readings_that_overlap_count_once() -> None:
@@ -169,7 +206,7 @@ def test_states_leave_no_gap_and_lose_no_energy(spans: list[tuple[float | None, 
 def test_between_two_rests_it_does_not_matter_what_is_outside(
     spans: list[tuple[float | None, float]], data: st.DataObject
 ) -> None:
-    readings = minutes(*spans)
+    readings = counted(minutes(*spans), gaps_w=data.draw(st.lists(POWERS | st.none(), min_size=25, max_size=25)))
     whole = stretches(readings, calibrations=DATED)
     quiet_ms = rest_s(CALIBRATION) * 1000
     found = [rest for rest in rests(whole, gap_s=CALIBRATION.gap_s) if rest[1] - rest[0] >= quiet_ms]
@@ -180,10 +217,34 @@ def test_between_two_rests_it_does_not_matter_what_is_outside(
     cut_from = found[first - 1] if first else None
     cut_until = found[last] if last < len(found) else None
     view = within(readings, cut_from=cut_from, cut_until=cut_until)
-    assert _between(stretches(view.readings, calibrations=DATED), view) == _between(whole, view)
+    parts = stretches(view.readings, calibrations=DATED)
+    assert _between(parts, view) == _between(whole, view)
+    low_ms, high_ms = _ends_ms(view)
+    here, everywhere = (
+        clipped(power_spans(each, calibrations=DATED), start_ms=low_ms, end_ms=high_ms) for each in (parts, whole)
+    )
+    assert here == everywhere
+
+
+def counted(readings: list[Reading], *, gaps_w: list[float | None]) -> list[Reading]:
+    """The same with a lifetime counter, and what it counted in each gap; None: it was reset there."""
+    found: list[Reading] = []
+    counter_wh = 1000.0
+    for reading, gap_w in zip(readings, gaps_w, strict=False):
+        gap_h = (reading.start_ms - found[-1].end_ms) / 3_600_000 if found else 0.0
+        counter_wh = 0.0 if gap_w is None else counter_wh + gap_w * gap_h
+        counter_wh += sum(reading.powers_w) * reading.step_ms / 3_600_000
+        found.append(replace(reading, energy_wh=counter_wh))
+    return found
+
+
+def _ends_ms(view: Window) -> tuple[int, int]:
+    return (
+        0 if view.cut_from_ms is None else view.cut_from_ms,
+        2**62 if view.cut_until_ms is None else view.cut_until_ms,
+    )
 
 
 def _between(parts: list[Stretch], view: Window) -> list[Use]:
-    low_ms = 0 if view.cut_from_ms is None else view.cut_from_ms
-    high_ms = 2**62 if view.cut_until_ms is None else view.cut_until_ms
+    low_ms, high_ms = _ends_ms(view)
     return [use for use in uses(parts, calibrations=DATED) if low_ms <= use.first_run_ms < high_ms]

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
+
 from app.db import Database
 from telemetry import boxes
 from telemetry.derive import derive
 from telemetry.ingest import Acknowledgement, Arrival, store
 from telemetry.messages import shard_of
-from telemetry.models import CollectorSession, DeadLetter
+from telemetry.models import CollectorSession, DeadLetter, PowerSpan
 from telemetry.queries import sessions_between
 from telemetry.states import Calibration
 from telemetry.times import to_ms
@@ -100,11 +102,23 @@ class Server:
             return sessions_between(session, box=box, channel=channel, start=at(-100_000), end=at(1_000_000))
 
     def evidence(self, *, box: str = BOX) -> bytes:
-        """The current sessions as bytes, without what only tells their history."""
+        """The current sessions and power spans as bytes, without what only tells their history."""
         history = {"id", "version", "supersedes_id", "superseded_at", "changed_at", "change"}
         columns = [column.name for column in CollectorSession.__table__.columns if column.name not in history]
         rows = [{name: str(getattr(row, name)) for name in columns} for row in self.sessions(box=box)]
-        return json.dumps(rows).encode()
+        return json.dumps(
+            [rows, [(str(row.started_at), str(row.ended_at), row.power) for row in self.spans(box=box)]]
+        ).encode()
+
+    def spans(self, *, box: str = BOX, channel: int = 0) -> list[PowerSpan]:
+        with self.database.transaction() as session:
+            return list(
+                session.scalars(
+                    select(PowerSpan)
+                    .where(PowerSpan.box == box, PowerSpan.channel == channel)
+                    .order_by(PowerSpan.started_at)
+                )
+            )
 
     def dead_reasons(self) -> list[str]:
         with self.database.transaction() as session:
