@@ -50,3 +50,10 @@ def unpad(padded: bytes) -> bytes:
 def xor(left: bytes, right: bytes) -> bytes:
     """Give the bitwise difference of two strings of the same length. Raises ValueError on any other."""
     return bytes(a ^ b for a, b in zip(left, right, strict=True))
+
+
+def double(block: bytes) -> bytes:
+    """Multiply a block by x in GF(2^128), as RFC 4493 makes its subkeys."""
+    shifted = int.from_bytes(block) << 1
+    carry = shifted >> (BLOCK_BYTES * 8)
+    return ((shifted & ((1 << (BLOCK_BYTES * 8)) - 1)) ^ (0x87 * carry)).to_bytes(BLOCK_BYTES)

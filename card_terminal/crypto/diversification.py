@@ -1,6 +1,6 @@
 """Key diversification of NXP AN10922: one master key, another key in every card."""
 
-from card_terminal.crypto.aes import BLOCK_BYTES, encrypt_block, encrypt_cbc, xor
+from card_terminal.crypto.aes import BLOCK_BYTES, double, encrypt_block, encrypt_cbc, xor
 
 INPUT_BYTES_MAX = 31
 
@@ -38,12 +38,5 @@ def _mac(data: bytes, *, key: bytes) -> bytes:
 
 
 def _subkeys(key: bytes) -> tuple[bytes, bytes]:
-    whole = _double(encrypt_block(bytes(BLOCK_BYTES), key=key))
-    return whole, _double(whole)
-
-
-def _double(block: bytes) -> bytes:
-    """Multiply by x in GF(2^128), as RFC 4493 makes its subkeys."""
-    shifted = int.from_bytes(block) << 1
-    carry = shifted >> (BLOCK_BYTES * 8)
-    return ((shifted & ((1 << (BLOCK_BYTES * 8)) - 1)) ^ (0x87 * carry)).to_bytes(BLOCK_BYTES)
+    whole = double(encrypt_block(bytes(BLOCK_BYTES), key=key))
+    return whole, double(whole)

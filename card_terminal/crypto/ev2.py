@@ -64,9 +64,9 @@ class SecureSession:
     counter: int = 0
 
 
-def authenticate_first(key_no: int) -> bytes:
-    """Give the APDU that begins AuthenticateEV2First."""
-    return apdu(0x71, bytes([key_no, 0x00]))
+def authenticate_first(key_no: int, *, capabilities: bytes = b"") -> bytes:
+    """Give the APDU that begins AuthenticateEV2First; `capabilities` are the reader's (PCDcap2), up to 6 bytes."""
+    return apdu(0x71, bytes([key_no, len(capabilities)]) + capabilities)
 
 
 def authenticate_non_first(key_no: int) -> bytes:
@@ -147,7 +147,96 @@ def read_response(session: SecureSession, response: bytes, *, mode: Mode) -> tup
         raise Ev2Error("the answer cannot be deciphered") from error
 
 
-# Commands
+# Commands before and outside of an authentication
+
+
+def select_application(name: bytes) -> bytes:
+    """Give the ISO APDU that selects an application by its name, and ends any authentication; it answers 9000."""
+    return bytes([0x00, 0xA4, 0x04, 0x0C, len(name)]) + name + b"\x00"
+
+
+def select_file(file_id: int) -> bytes:
+    """Give the ISO APDU that selects a file by its ISO id, such as E104 for NDEF; it answers 9000."""
+    return bytes.fromhex("00A4000C02") + file_id.to_bytes(2) + b"\x00"
+
+
+def read_binary(*, offset: int, length: int) -> bytes:
+    """Give the ISO APDU that reads the selected file; `length` 0 asks for all there is up to 256 bytes."""
+    return bytes.fromhex("00B0") + offset.to_bytes(2) + bytes([length])
+
+
+def get_version() -> bytes:
+    """Give the APDU of GetVersion; the card answers in three parts, the next ones asked for by `more`."""
+    return apdu(0x60)
+
+
+def more() -> bytes:
+    """Give the APDU that asks for the next part of an answer that ended in 91AF."""
+    return apdu(0xAF)
+
+
+def get_key_version(key_no: int, *, session: SecureSession | None = None) -> bytes:
+    """Give the APDU of GetKeyVersion; in a session its answer is read in mode MAC, else it is plain."""
+    if session is None:
+        return apdu(0x64, bytes([key_no]))
+    return command(session, ins=0x64, mode=Mode.MAC, header=bytes([key_no]))
+
+
+def get_file_settings(file_no: int, *, session: SecureSession | None = None) -> bytes:
+    """Give the APDU of GetFileSettings; in a session its answer is read in mode MAC, else it is plain."""
+    if session is None:
+        return apdu(0xF5, bytes([file_no]))
+    return command(session, ins=0xF5, mode=Mode.MAC, header=bytes([file_no]))
+
+
+def plain_answer(response: bytes, *, expected: bytes = _OK) -> bytes:
+    """Give the data of an answer outside of a session. Raises StatusError unless it ended as expected."""
+    return _body(response, expected=expected)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipVersion:
+    """What GetVersion tells: the maker, the kind of chip, its storage, and the UID."""
+
+    vendor: int
+    hardware_type: int
+    hardware_major: int
+    software_major: int
+    storage: int
+    uid: bytes
+
+    @property
+    def is_ntag_424_dna(self) -> bool:
+        """Whether this is the chip that our personalisation knows."""
+        return self.vendor == _NXP and self.hardware_type == _NTAG and self.hardware_major in _NTAG_424_MAJORS
+
+
+_NXP = 0x04
+_NTAG = 0x04
+# 30h is NTAG 424 DNA, 40h its TagTamper brother (NT4H2421Gx and NT4H2421Tx, table of GetVersion).
+_NTAG_424_MAJORS = (0x30, 0x40)
+_VERSION_PART_BYTES = 7
+
+
+def read_version(hardware: bytes, software: bytes, production: bytes) -> ChipVersion:
+    """Read the three parts of GetVersion, without their status words. Raises Ev2Error."""
+    if (
+        len(hardware) != _VERSION_PART_BYTES
+        or len(software) != _VERSION_PART_BYTES
+        or len(production) < _VERSION_PART_BYTES
+    ):
+        raise Ev2Error("GetVersion has three parts of at least 7 bytes")
+    return ChipVersion(
+        vendor=hardware[0],
+        hardware_type=hardware[1],
+        hardware_major=hardware[3],
+        software_major=software[3],
+        storage=hardware[5],
+        uid=production[:7],
+    )
+
+
+# Commands of a session
 
 
 def get_card_uid(session: SecureSession) -> bytes:
@@ -167,6 +256,11 @@ def read_data(session: SecureSession, *, file_no: int, offset: int, length: int,
     return command(session, ins=0xAD, mode=mode, header=header)
 
 
+def get_file_counters(session: SecureSession, *, file_no: int) -> bytes:
+    """Give the APDU of GetFileCounters, the SDM read counter; its answer is read in mode FULL."""
+    return command(session, ins=0xF6, mode=Mode.FULL, header=bytes([file_no]))
+
+
 def change_file_settings(session: SecureSession, settings: bytes, *, file_no: int) -> bytes:
     """Give the APDU of ChangeFileSettings; its answer is read in mode FULL."""
     return command(session, ins=0x5F, mode=Mode.FULL, header=bytes([file_no]), data=settings)
@@ -183,6 +277,11 @@ def change_key(session: SecureSession, new_key: bytes, *, key_no: int, version: 
     else:
         data = xor(new_key, old_key) + bytes([version]) + crc32nk(new_key)
     return command(session, ins=0xC4, mode=Mode.FULL, header=bytes([key_no]), data=data)
+
+
+def ends_session(session: SecureSession, *, key_no: int) -> bool:
+    """Tell whether changing this key ends the session: the card then answers a bare 9100."""
+    return key_no == session.key_no
 
 
 def crc32nk(key: bytes) -> bytes:

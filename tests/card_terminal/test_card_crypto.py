@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from card_terminal.crypto.aes import aes_cmac, pad, unpad
+from card_terminal.crypto import lrp
+from card_terminal.crypto.aes import aes_cmac, encrypt_cbc, pad, unpad
 from card_terminal.crypto.diversification import diversify
 from card_terminal.crypto.keys import KeySlot, card_key
 from card_terminal.crypto.sun import (
@@ -18,12 +19,19 @@ from card_terminal.crypto.sun import (
     PiccData,
     SunError,
     decrypt_file_data,
+    decrypt_file_data_lrp,
+    decrypt_picc_data,
+    decrypt_picc_data_lrp,
+    encrypt_file_data,
     encrypt_picc_data,
     parse_sun_uri,
+    plain_picc_data,
     read_picc_data,
     session_encryption_key,
     session_mac_key,
+    session_master_key_lrp,
     sun_mac,
+    sun_mac_lrp,
     verify_sun_mac,
 )
 
@@ -120,6 +128,118 @@ def test_secure_dynamic_message_of_an12196(vector: dict[str, Any]) -> None:
     if "enc" in given:
         plain = decrypt_file_data(bytes.fromhex(given["enc"]), picc=picc, k_file=k_file)
         assert plain.decode() == expected["file_data_ascii"]
+
+
+@of_group("sdm_full")
+def test_secure_dynamic_message_of_others(vector: dict[str, Any]) -> None:
+    given, expected = vector["input"], vector["expected"]
+    k_file = bytes.fromhex(given["k_file"])
+    picc = read_picc_data(bytes.fromhex(given["picc_enc"]), k_meta=bytes.fromhex(given["k_meta"]))
+    mac_input = given["mac_input_ascii"].encode()
+    assert (picc.uid_hex, picc.counter) == (expected["uid"], expected["ctr"])
+    assert verify_sun_mac(bytes.fromhex(given["cmac"]), picc=picc, k_file=k_file, mac_input=mac_input)
+    if "full_cmac" in expected:
+        key = session_mac_key(picc, k_file=k_file)
+        assert key.hex().upper() == expected["KSesSDMFileReadMAC"]
+        assert aes_cmac(mac_input, key=key).hex().upper() == expected["full_cmac"]
+    if "enc" in given:
+        plain = decrypt_file_data(bytes.fromhex(given["enc"]), picc=picc, k_file=k_file)
+        assert plain.hex().upper() == expected["file_data"]
+        assert encrypt_file_data(plain, picc=picc, k_file=k_file).hex().upper() == given["enc"]
+
+
+@of_group("sdm_lrp")
+def test_secure_dynamic_message_in_lrp_mode(vector: dict[str, Any]) -> None:
+    given, expected = vector["input"], vector["expected"]
+    k_file = bytes.fromhex(given["k_file"])
+    found = decrypt_picc_data_lrp(bytes.fromhex(given["picc_enc"]), k_meta=bytes.fromhex(given["k_meta"]))
+    assert found.uid is not None
+    assert found.counter is not None
+    picc = PiccData(uid=found.uid, counter=found.counter)
+    assert (picc.uid_hex, picc.counter) == (expected["uid"], expected["ctr"])
+    mac_input = given["mac_input_ascii"].encode()
+    assert sun_mac_lrp(picc, k_file=k_file, mac_input=mac_input).hex().upper() == given["cmac"]
+    if "master_key" in expected:
+        assert session_master_key_lrp(picc, k_file=k_file).hex().upper() == expected["master_key"]
+    if "enc" in given:
+        plain = decrypt_file_data_lrp(bytes.fromhex(given["enc"]), picc=picc, k_file=k_file)
+        assert plain.hex().upper() == expected["file_data"]
+
+
+@of_group("lrp_parts")
+def test_the_parts_of_lrp_of_an12304(vector: dict[str, Any]) -> None:
+    key, expected = bytes.fromhex(vector["input"]["key"]), vector["expected"]
+    plains, keys = lrp.plaintexts(key), lrp.updated_keys(key)
+    assert (plains[0].hex().upper(), plains[15].hex().upper()) == (expected["plaintext_0"], expected["plaintext_15"])
+    assert (keys[0].hex().upper(), keys[2].hex().upper()) == (expected["updated_key_0"], expected["updated_key_2"])
+
+
+@of_group("lrp_eval")
+def test_evaluation_of_an12304(vector: dict[str, Any]) -> None:
+    given, key = vector["input"], bytes.fromhex(vector["input"]["key"])
+    found = lrp.evaluate(
+        given["nibbles"],
+        plains=lrp.plaintexts(key),
+        updated_key=lrp.updated_keys(key)[given["updated_key"]],
+        final=given["final"],
+    )
+    assert found.hex().upper() == vector["expected"]["output"]
+
+
+@of_group("lrp_cipher")
+def test_encryption_of_an12304(vector: dict[str, Any]) -> None:
+    given = {name: bytes.fromhex(text) for name, text in vector["input"].items()}
+    encrypted = lrp.encrypt(given["plain"], key=given["key"], counter=given["counter"])
+    assert encrypted.hex().upper() == vector["expected"]["encrypted"]
+    assert lrp.decrypt(encrypted, key=given["key"], counter=given["counter"]) == given["plain"]
+    with pytest.raises(ValueError, match="blocks"):
+        lrp.decrypt(encrypted[:-1], key=given["key"], counter=given["counter"])
+
+
+@of_group("lrp_cmac")
+def test_cmac_of_an12304(vector: dict[str, Any]) -> None:
+    given = {name: bytes.fromhex(text) for name, text in vector["input"].items()}
+    assert lrp.lrp_cmac(given["msg"], key=given["key"]).hex().upper() == vector["expected"]["cmac"]
+
+
+@of_group("lrp_session")
+def test_session_key_in_lrp_mode(vector: dict[str, Any]) -> None:
+    given = {name: bytes.fromhex(text) for name, text in vector["input"].items()}
+    found = lrp.session_master_key(given["key"], rnd_a=given["RndA"], rnd_b=given["RndB"])
+    assert found.hex().upper() == vector["expected"]["master_key"]
+
+
+def test_a_counter_of_lrp_begins_anew_after_its_last_value() -> None:
+    key, last = bytes(range(16)), b"\xff\xff"
+    both = lrp.encrypt(bytes(32), key=key, counter=last, padded=False)
+    assert both[16:] == lrp.encrypt(bytes(16), key=key, counter=bytes(2), padded=False)
+
+
+@pytest.mark.parametrize(
+    ("tag", "uid", "counter"),
+    [(0xC7, b"\x04" * 7, 5), (0x87, b"\x04" * 7, None), (0x40, None, 5)],
+)
+def test_a_card_may_keep_its_uid_or_its_counter_to_itself(tag: int, uid: bytes | None, counter: int | None) -> None:
+    said = (uid or b"") + (b"" if counter is None else counter.to_bytes(3, "little"))
+    encrypted = encrypt_cbc(bytes([tag]) + said.ljust(15, b"\xee"), key=bytes(16))
+    found = decrypt_picc_data(encrypted, k_meta=bytes(16))
+    assert (found.uid, found.counter) == (uid, counter)
+    # AN12196: what is not mirrored is not in the session vector either.
+    vector = bytes.fromhex("3CC300010080") + said
+    assert session_mac_key(found, k_file=bytes(16)) == aes_cmac(vector.ljust(16, b"\x00"), key=bytes(16))
+
+
+@pytest.mark.parametrize("tag", [0x00, 0x90, 0xC4, 0xF7])
+def test_a_tag_that_no_card_writes_is_another_key(tag: int) -> None:
+    with pytest.raises(SunError):
+        decrypt_picc_data(encrypt_cbc(bytes([tag]) + bytes(15), key=bytes(16)), k_meta=bytes(16))
+
+
+def test_plain_uid_and_counter_are_read_as_they_stand_in_the_address() -> None:
+    assert plain_picc_data(uid="041E3C8A2D6B80", counter="000106").counter == 0x106
+    for uid, counter in (("041E3C8A2D6B8", "000001"), ("041E3C8A2D6B80", "00001g")):
+        with pytest.raises(SunError):
+            plain_picc_data(uid=uid, counter=counter)
 
 
 @of_group("sun_plain")

@@ -13,7 +13,11 @@ from card_terminal.crypto.aes import decrypt_cbc, encrypt_cbc
 from card_terminal.crypto.ev2 import Ev2Error, Mode, SecureSession, StatusError
 
 DATA = Path(__file__).parents[1] / "data"
-VECTORS: list[dict[str, Any]] = json.loads((DATA / "card_vectors.json").read_text())["vectors"]
+VECTORS: list[dict[str, Any]] = [
+    vector
+    for name in ("card_vectors.json", "card_vectors_more.json")
+    for vector in json.loads((DATA / name).read_text())["vectors"]
+]
 BLOCK = st.binary(min_size=16, max_size=16)
 
 
@@ -39,6 +43,38 @@ def test_authentication_of_an12196(vector: dict[str, Any]) -> None:
     assert session.ti.hex().upper() == expected["TI"]
     assert session.k_enc.hex().upper() == expected["KSesAuthENC"]
     assert session.k_mac.hex().upper() == expected["KSesAuthMAC"]
+
+
+@of_group("ev2nonfirst")
+def test_authentication_within_a_session_of_an12196(vector: dict[str, Any]) -> None:
+    given, expected = vector["input"], vector["expected"]
+    running = SecureSession(ti=unhex(given["ti"]), k_enc=bytes(16), k_mac=bytes(16), key_no=3, counter=2)
+    assert ev2.authenticate_non_first(given["key_no"]).hex().upper() == expected["cmd1"]
+    second, challenge = ev2.answer_challenge(
+        unhex(given["resp1"]), key=unhex(given["key"]), key_no=0, rnd_a=unhex(given["RndA"]), session=running
+    )
+    assert (challenge.rnd_b.hex().upper(), second.hex().upper()) == (expected["RndB"], expected["cmd2"])
+    session = ev2.finish_authentication(unhex(given["resp2"]), challenge=challenge)
+    assert (session.ti, session.counter, session.key_no) == (running.ti, 2, 0)
+    assert session.k_enc.hex().upper() == expected["KSesAuthENC"]
+    assert session.k_mac.hex().upper() == expected["KSesAuthMAC"]
+
+
+@of_group("apdu")
+def test_selecting_the_application_of_an12196(vector: dict[str, Any]) -> None:
+    assert ev2.select_application(unhex(vector["input"]["name"])).hex().upper() == vector["expected"]["cmd"]
+
+
+@of_group("version")
+def test_the_version_of_an12196_is_that_of_our_chip(vector: dict[str, Any]) -> None:
+    parts = [unhex(vector["input"][name]) for name in ("hardware", "software", "production")]
+    version = ev2.read_version(*parts)
+    assert (version.vendor, version.hardware_major) == tuple(vector["expected"].values())
+    assert version.is_ntag_424_dna
+    with pytest.raises(Ev2Error, match="parts"):
+        ev2.read_version(parts[0][:6], parts[1], parts[2])
+    desfire = ev2.read_version(unhex("04010133001605"), parts[1], parts[2])
+    assert not desfire.is_ntag_424_dna
 
 
 def session_of(given: dict[str, Any], *, key_no: int = 0) -> SecureSession:
