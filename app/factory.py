@@ -1,5 +1,6 @@
 """The web application: settings in, Flask out, with every room of every domain registered."""
 
+import importlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import IntegerConverter, Map
 
 import app.settings
-from app import books, clock, health, logs, metrics, presentation, problems, protection, web
+from app import books, clock, health, logs, presentation, problems, protection, web
 from app.clock import Anchor
 from app.db import Database
 from app.domains import DOMAINS, rooms
@@ -46,7 +47,8 @@ def build(given: Settings | None = None) -> Flask:
     problems.install(flask)
     flask.url_map.converters["int"] = StorableInteger
     flask.register_blueprint(health.blueprint)
-    flask.register_blueprint(metrics.blueprint)
+    # By name, as the rooms are: it reads every domain, and a domain may need the application.
+    flask.register_blueprint(importlib.import_module("app.metrics").blueprint)
     _register_rooms(flask)
     return flask
 

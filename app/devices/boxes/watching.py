@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.devices.boxes.alarms import Trouble, settle, subject_of
 from app.devices.models import Alarm, AlarmKind, BoxPlacement, ChannelCheck
 from telemetry.boxes import calibrations
+from telemetry.messages import SHARDS
 from telemetry.models import Box, ChannelState, IngestCount, Presence
 from telemetry.queries import SILENT_AFTER
 from telemetry.readings import MESSAGE_SPAN_MAX, readings
@@ -31,6 +32,8 @@ LIVE_MESSAGES_MIN = 5
 BACKLOG_MESSAGES_MIN = 200
 BACKLOG_RISES_MIN = 2
 DRAINING_MESSAGES_MIN = 20
+LEASE_LOST_AFTER_S = 60
+LEASE_LOST_AFTER = timedelta(seconds=LEASE_LOST_AFTER_S)
 INGEST_QUIET_AFTER = timedelta(minutes=5)
 INGEST_BOXES_MIN = 3
 CHANNEL_KINDS = (AlarmKind.NO_READINGS, AlarmKind.CLOCK, AlarmKind.SIGNATURE, AlarmKind.STUCK)
@@ -47,6 +50,14 @@ SELECT coalesce(sum(extract(epoch FROM least(ended_at, :until) - greatest(starte
 FROM telemetry.message
 WHERE box = :box AND channel = :channel AND kind = 'm'
   AND started_at >= :since - :span_max AND started_at < :until AND ended_at > :since""")
+
+# A set that was given back is taken by the next renewal of a worker that lives; only where none lives is it lost.
+_LOST_SETS = text("""
+SELECT number, sets FROM telemetry.shard_lease
+WHERE until < clock_timestamp() - :after_s * interval '1 s'
+   OR (:is_quiet AND (worker IS NULL OR until < clock_timestamp())
+       AND NOT EXISTS (SELECT 1 FROM telemetry.ingest_worker WHERE until >= clock_timestamp()))
+ORDER BY number""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +119,17 @@ def _silent(session: Session, *, at: datetime) -> list[Trouble]:
 
 
 def _ingest_lost(session: Session, *, at: datetime) -> list[Trouble]:
-    """Find that nothing at all comes in although several boxes spoke until then: the fault is here, not there."""
+    """Find shards with boxes whose lease has run out, or that nothing at all comes in: the fault is here, not there."""
     newest_at = session.scalar(select(func.max(IngestCount.newest_at)))
+    is_quiet = newest_at is None or newest_at < at - LEASE_LOST_AFTER
+    used = set(session.scalars(select(Box.shard).where(Box.revoked_at.is_(None)).distinct()))
+    lost = {
+        shard
+        for number, sets in session.execute(_LOST_SETS, {"after_s": LEASE_LOST_AFTER_S, "is_quiet": is_quiet})
+        for shard in range(number * SHARDS // sets, (number + 1) * SHARDS // sets)
+    }
+    if lost & used:
+        return [Trouble(kind=AlarmKind.INGEST_LOST, detail={"shards": sorted(lost & used)})]
     if newest_at is None or newest_at > at - INGEST_QUIET_AFTER:
         return []
     spoke = session.scalar(select(func.count()).where(Presence.online, Presence.heard_at > newest_at - SILENT_AFTER))
