@@ -90,6 +90,12 @@ LABELS: dict[str, dict[str, Label]] = {
         "adjusted": Label(_l("Charge adjusted"), "good"),
         "withdrawn": Label(_l("Contest taken back")),
     },
+    "queue_order": {
+        "oldest": Label(_l("Oldest first")),
+        "newest": Label(_l("Newest first")),
+        "amount": Label(_l("Highest amount first")),
+        "idle": Label(_l("Longest idle time first")),
+    },
     "cause": {
         "policy": Label(_l("by policy")),
         "review": Label(_l("by review")),

@@ -72,7 +72,7 @@ NAVIGATION = (
         (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, Role.CARDHOLDER, *CENTER),
     ),
     Entry("accounting_pages.trial_balance", _l("Books"), "scale", (Role.FINANCE, Role.APPROVER, Role.AUDITOR)),
-    Entry("reports_pages.exceptions", _l("Exceptions"), "alert-triangle", (Role.SUB_CENTER_MANAGER, *CENTER)),
+    Entry("reconciliation_pages.exceptions", _l("Exceptions"), "alert-triangle", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("topups_pages.counter", _l("Counter"), "cash", CENTER),
     Entry("devices_pages.overview", _l("Devices"), "plug-connected", CENTER),
     Entry("devices_pages.boxes", _l("Boxes"), "plug-connected", (Role.SUB_CENTER_MANAGER,)),

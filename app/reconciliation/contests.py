@@ -52,14 +52,21 @@ def contestable_until(session: Session, row: CardSession) -> datetime | None:
     return row.ended_at + timedelta(days=policies.held_for(session, row).terms.contest_days)
 
 
+def own_charge(session: Session, *, session_id: UUID, maker: Principal) -> CardSession:
+    """Give a charge of a person's own card or account. Raises Refusal NOT_FOUND."""
+    own = or_(owned_by(maker), _held_by(maker))
+    row = session.scalar(select(CardSession).where(CardSession.id == session_id, own))
+    if row is None:
+        raise Refusal(Code.NOT_FOUND)
+    return row
+
+
 def contest(session: Session, *, session_id: UUID, reason: str, maker: Principal, at: datetime) -> Contest:
     """Contest a charge of one's own card or account.
 
     Raises Refusal: NOT_FOUND for others' charges; NOT_CONTESTABLE after the window, a second time, for nothing charged.
     """
-    row = session.scalar(select(CardSession).where(CardSession.id == session_id, or_(owned_by(maker), _held_by(maker))))
-    if row is None:
-        raise Refusal(Code.NOT_FOUND)
+    row = own_charge(session, session_id=session_id, maker=maker)
     until = contestable_until(session, row)
     if until is None or at > until:
         raise Refusal(Code.NOT_CONTESTABLE)

@@ -178,6 +178,14 @@ def list_policies(session: Session, *, reader: Principal) -> list[Policy]:
     return list(session.scalars(query.order_by(Policy.sub_center_id.nulls_first(), Policy.version.desc())))
 
 
+def sub_centers_of(session: Session, *, reader: Principal) -> list[SubCenter]:
+    """Give the sub-centers for which a person may draft a policy."""
+    query = select(SubCenter).order_by(SubCenter.code)
+    if not reader.sees_everything:
+        query = query.where(SubCenter.id.in_(reader.sub_center_ids))
+    return list(session.scalars(query))
+
+
 def published(session: Session) -> Sequence[Policy]:
     """Give the versions that hold, held or will hold."""
     return session.scalars(select(Policy).where(Policy.status == PolicyStatus.PUBLISHED).order_by(Policy.id)).all()

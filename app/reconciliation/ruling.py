@@ -19,6 +19,7 @@ from app.reconciliation.visibility import instruments_managed_by, managed_by
 BACKDATED_MAX = timedelta(days=400)
 RUN_S_MAX = 24 * 3600
 PAGE_SIZE_MAX = 200
+INSTRUMENTS_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,12 @@ def end(session: Session, *, rule_id: int, ender: Principal, at: datetime) -> Si
     session.flush()
     _audit(session, rule, action="silence_rule.end", actor=ender, at=at)
     return rule
+
+
+def instruments_of(session: Session, *, reader: Principal) -> list[Instrument]:
+    """Give the instruments a person manages, by code, at most 2,000."""
+    query = select(Instrument).where(instruments_managed_by(reader)).order_by(Instrument.code)
+    return list(session.scalars(query.limit(INSTRUMENTS_MAX)))
 
 
 def list_rules(

@@ -47,7 +47,7 @@ def rerun(
 
     Raises Refusal NOT_FOUND, also for what the reader may not see.
     """
-    row = _charge(session, session_id=session_id, reader=reader)
+    row = charge_of(session, session_id=session_id, reader=reader)
     lock_instrument(session, row.instrument_id)
     decide_stretch(session, instrument_id=row.instrument_id, stretch=evidence.span_of(row), zone=zone, at=at)
     verdict = recording.current_verdict(session, row)
@@ -82,7 +82,7 @@ def review(
     """
     if (outcome in ADJUSTING) != (amount_fen > 0):
         raise Refusal(Code.ADJUSTMENT_TOO_LARGE)
-    row = _charge(session, session_id=session_id, reader=reader)
+    row = charge_of(session, session_id=session_id, reader=reader)
     if reader.person_id in (row.card.holder_id, row.account.person_id):
         raise Refusal(Code.FORBIDDEN)
     lock_instrument(session, row.instrument_id)
@@ -172,7 +172,8 @@ def _work_off(
     return written
 
 
-def _charge(session: Session, *, session_id: UUID, reader: Principal) -> CardSession:
+def charge_of(session: Session, *, session_id: UUID, reader: Principal) -> CardSession:
+    """Give a charge of an instrument that the reader manages. Raises Refusal NOT_FOUND."""
     row = session.scalar(
         select(CardSession).where(
             CardSession.id == session_id,

@@ -1,4 +1,4 @@
-"""What people read: home, instruments, statement, charges with their evidence, ledger view, wall, exceptions, today."""
+"""What people read: home, instruments, statement, charges with their evidence, ledger view, wall, today."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,6 @@ from app.exports.download import send_sheet, wanted_format
 from app.people.models import Role
 from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
-from app.reconciliation.models import ChargeVerdict
-from app.reconciliation.reading import EXCEPTIONAL
 from app.reports import evidence_schemas, picture, service, sheets, wording
 from app.security import principal, principal_or_none, require
 
@@ -234,28 +232,6 @@ def instrument_charges(instrument_id: int) -> Any:
             found=found.charges,
             page_links=_links(page, has_more=found.charges.has_more),
             **_months(month),
-        )
-
-
-@blueprint.get("/exceptions")
-@require(Role.SUB_CENTER_MANAGER, *CENTER)
-def exceptions() -> Any:
-    """Show the charges that need a person, and what ran without anybody paying."""
-    chosen = request.args.get("verdict", "")
-    verdict = ChargeVerdict(chosen) if chosen in set(ChargeVerdict) else None
-    page, unpaid_page = _page(), _page("unpaid_page")
-    with web.database().reader() as session:
-        found = service.exceptions(session, reader=principal(), verdict=verdict, page=page)
-        unpaid = service.unpaid_use(session, reader=principal(), page=unpaid_page)
-        return render_template(
-            "reports/exceptions.html",
-            found=found,
-            unpaid=unpaid,
-            chosen=verdict,
-            verdicts=EXCEPTIONAL,
-            wording=wording,
-            links=_links(page, has_more=found.has_more),
-            unpaid_links=_links(unpaid_page, has_more=unpaid.has_more, name="unpaid_page"),
         )
 
 

@@ -1,0 +1,46 @@
+"""Control totals: charged and run hours of every instrument on every day, and that they add up."""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import g, render_template, request
+
+from app import clock, periods, web
+from app.exports.download import send_sheet, wanted_format
+from app.reconciliation import sheets, totals
+from app.reconciliation.pages.common import SECTION, STAFF, asked_page, asked_whole, blueprint, here, page_links, zone
+from app.security import principal, require
+
+IN_FILE_MAX = totals.PAGE_SIZE_MAX
+ONE_DAY = timedelta(days=1)
+
+
+@blueprint.get("/control-totals")
+@require(*STAFF)
+def control_totals() -> Any:
+    """Show a month's control totals by instrument and day, or give them as a file."""
+    g.section = SECTION
+    site, form, page = zone(), wanted_format(), asked_page()
+    present = periods.Month.of(clock.now(), zone=site)
+    month = periods.Month.parse(request.args.get("month", "")) or present
+    with web.database().reader() as session:
+        found = totals.list_totals(
+            session,
+            reader=principal(),
+            since=month.since(site).date(),
+            until=(month.until(site) - ONE_DAY).date(),
+            instrument_id=asked_whole("instrument") or None,
+            page=page,
+            **({"page_size": IN_FILE_MAX} if form is not None else {}),
+        )
+        if form is not None:
+            return send_sheet(sheets.control_sheet(found, month=str(month)), form)
+        return render_template(
+            "reconciliation/totals.html",
+            found=found,
+            month=month,
+            earlier_url=here(month=str(month.previous)),
+            later_url=here(month=str(month.next)) if month < present else "",
+            file_url=here,
+            links=page_links(page, has_more=found.has_more),
+        )
