@@ -122,7 +122,7 @@ def stepping(seed: int, *, idle_w: float, levels_w: tuple[float, ...], off_w: fl
     """An instrument that climbs and falls through steady levels while it runs."""
     bench = Bench(seed, idle_w=idle_w if off_w is None else off_w)
     for day_s in bench.workdays():
-        at_s = day_s + 9 * HOUR_S
+        at_s = day_s + 9.0 * HOUR_S
         if off_w is not None:
             bench.lay(at_s - 1.5 * HOUR_S, at_s + 8 * HOUR_S, idle_w)
         for _ in range(2):
@@ -159,7 +159,7 @@ def autosampler(
     """A chromatograph: warm-up, then sample after sample with short dips, on some days through the night."""
     bench = Bench(seed, idle_w=standby_w)
     for day_s in bench.workdays():
-        at_s = day_s + 9 * HOUR_S
+        at_s = day_s + 9.0 * HOUR_S
         until_s = at_s + (20 if day_s // DAY_S in nights else 6) * HOUR_S
         since_s = at_s
         while at_s < until_s:

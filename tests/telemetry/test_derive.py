@@ -15,7 +15,7 @@ from telemetry.derive import derive
 from telemetry.errors import Refusal, TelemetryRefused
 from telemetry.models import CollectorSession, Message
 from telemetry.queries import changed_since, live_states, troubles, watermark
-from telemetry.states import Calibration, Dated, Reading, State, Stretch
+from telemetry.states import Calibration, Dated, Reading, State, Stretch, stretches
 from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, at, day, minute
 
 A_DAY = day(
@@ -206,12 +206,11 @@ def test_a_box_that_cannot_be_computed_stops_no_other_and_is_tried_again_later(
     for code in ("cb-bad", "cb-good"):
         server.enrol(code)
         server.measured(A_DAY, box=code)
-    compute = telemetry.derive.stretches
 
     def fail_for_the_bad(found: list[Reading], *, calibrations: list[Dated]) -> list[Stretch]:
         if is_broken and found and found[0].powers_w[0] == 1.25:
             raise ZeroDivisionError("no such power")
-        return compute(found, calibrations=calibrations)
+        return stretches(found, calibrations=calibrations)
 
     monkeypatch.setattr(telemetry.derive, "stretches", fail_for_the_bad)
     is_broken = True
