@@ -29,6 +29,7 @@ TAGS = (
     "topups",
     "sessions",
     "reconciliation",
+    "usage_records",
     "subsidies",
     "accounting",
     "reports",

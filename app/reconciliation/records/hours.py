@@ -77,7 +77,7 @@ def hours_of_managed(
     wanted = select(Instrument.id, Instrument.code).where(instruments_managed_by(reader)).order_by(Instrument.code)
     if instrument_id is not None:
         wanted = wanted.where(Instrument.id == instrument_id)
-    codes = dict(session.execute(wanted).tuples().all())
+    codes = dict(session.execute(wanted).all())
     found = machine_hours(session, since=since, until=until, instrument_ids=list(codes))
     return [
         InstrumentHours(instrument_id=id_, instrument_code=code, hours=found[id_])
