@@ -27,7 +27,8 @@ from telemetry.wishes import Wishes
 
 BATCH_MAX = 1000
 FLUSH_S = 0.2
-ACK_INTERVAL_S = 1.0  # of our own acknowledgement, per box
+# Of our own acknowledgement, per box; while a backlog is worked off less often, yet before a box would send again.
+ACK_INTERVAL_S, ACK_INTERVAL_BUSY_S = 1.0, 2.5
 RETRY_PAUSE_S = 0.5
 SILENCE_S = 60.0  # a broker that lost our session stays connected and says nothing: then subscribe again
 
@@ -97,7 +98,7 @@ class Consumer:
                 if batch and self._store(batch, stop):
                     self._acknowledge(batch)
                 self._guard_against_silence(heard=bool(batch))
-                self._tell_boxes()
+                self._tell_boxes(ACK_INTERVAL_S if len(batch) < BATCH_MAX else ACK_INTERVAL_BUSY_S)
         finally:
             for session in set(self._sessions.values()):
                 self.detach(session)
@@ -167,10 +168,10 @@ class Consumer:
         for found in acknowledgements:
             self._to_tell.setdefault(found.topic.box, {})[found.boot] = found
 
-    def _tell_boxes(self) -> None:
+    def _tell_boxes(self, interval_s: float) -> None:
         """Publish our own acknowledgements, newest boot last, so that it is the one that stays retained; and wishes."""
         now_s = time.monotonic()
-        due = [box for box in self._to_tell if now_s - self._told_at.get(box, 0.0) >= ACK_INTERVAL_S]
+        due = [box for box in self._to_tell if now_s - self._told_at.get(box, 0.0) >= interval_s]
         for box in due:
             boots = sorted(self._to_tell[box].items())
             session = self._sessions.get(boots[0][1].topic.shard)

@@ -6,7 +6,7 @@ greatest number anybody spoke of, and what the newest birth says that the box st
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 from telemetry.messages import Birth
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(NamedTuple):
     """Of one boot of a box: what is complete, and the first hole (from, to) if there is one.
 
     `born` is False if the box has not said in this boot what it is.
@@ -46,7 +45,8 @@ WHERE (excluded.boot, excluded.connection, excluded.uptime_ms) > (b.boot, b.conn
 _ADVANCE = text("""
 WITH spoken AS (
     SELECT box, boot, max(seq) AS seq
-    FROM unnest(cast(:boxes AS text[]), cast(:boots AS bigint[]), cast(:seqs AS bigint[])) AS said (box, boot, seq)
+    FROM unnest(string_to_array(:boxes, ','), cast(:boots AS bigint[]), cast(:seqs AS bigint[]))
+         AS said (box, boot, seq)
     GROUP BY box, boot
 ), touched AS (
     SELECT box, boot, seq FROM spoken
@@ -127,21 +127,15 @@ def advance(session: Session, *, spoken: Iterable[tuple[str, int, int]], reborn:
     rows = session.execute(
         _ADVANCE,
         {
-            "boxes": [box for box, _, _ in said],
-            "boots": [boot for _, boot, _ in said],
-            "seqs": [seq for _, _, seq in said],
+            "boxes": ",".join([box for box, _, _ in said]),
+            "boots": f"{{{','.join([str(boot) for _, boot, _ in said])}}}",
+            "seqs": f"{{{','.join([str(seq) for _, _, seq in said])}}}",
             "reborn": sorted(reborn),
         },
     )
     return [
-        Mark(
-            box=row.box,
-            boot=row.boot,
-            complete_seq=row.complete_seq,
-            hole=(row.complete_seq + 1, row.hole_until) if row.has_hole else None,
-            born=row.born,
-        )
-        for row in rows
+        Mark(box, boot, complete_seq, (complete_seq + 1, hole_until) if has_hole else None, born)
+        for box, boot, complete_seq, hole_until, has_hole, born in rows
     ]
 
 
