@@ -114,7 +114,7 @@ class BoxAgent:
                     self._settle(buffer)
                     self._send(buffer)
                     # Before its CONNECT is through, paho would let a message overtake it.
-                    if self._clock()[1] >= heartbeat_up_s and self._can_speak():
+                    if self._clock()[1] >= heartbeat_up_s and self._can_speak() and not self._link.is_new:
                         heartbeat_up_s = self._clock()[1] + self._recorder.configuration.heartbeat_s
                         self._beat(buffer)
                     stop.wait(self._real_wait_s())
@@ -148,6 +148,7 @@ class BoxAgent:
         has_waited = self._link.is_connected and time.monotonic() - self._listens_since_s > SETTLE_S
         if not (self._is_synced() or (has_waited and self._link.listens)):
             return
+        self._take_acks(buffer)
         first = self._seconds_counted() if self._is_synced() else 1
         number = buffer.settle(first=max(first, self._acked_boot + 1))
         self._boot = Boot(epoch=self._boot.epoch, number=number, is_new_epoch=self._boot.is_new_epoch)
@@ -156,7 +157,8 @@ class BoxAgent:
     def _say_goodbye(self) -> None:
         if self._can_speak():
             goodbye = {"on": 0, **self._who(), "t": to_ms(self._now())}
-            self._link.publish("state", goodbye, retain=True).wait_for_publish(GOODBYE_S)
+            # QoS 0 overtakes what still waits to be confirmed; where it is lost with the connection, the will speaks.
+            self._link.publish("state", goodbye, qos=0, retain=True).wait_for_publish(GOODBYE_S)
 
     def _real_wait_s(self) -> float:
         left_s = (self._recorder.next_up_s - self._clock()[1]) / self._speed

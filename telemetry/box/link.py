@@ -45,15 +45,8 @@ class Link:
         self.acks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         self.commands: queue.Queue[bytes] = queue.Queue(COMMANDS_MAX)
         self._has_connected, self._listens = threading.Event(), threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=code, clean_session=True, protocol=MQTTv311)
-        if tls is not None:
-            self._client.tls_set_context(tls)
-        self._client.on_pre_connect = self._on_pre_connect
-        self._client.on_connect = self._on_connect
-        self._client.on_connect_fail = lambda *_: self._draw_delay()
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_subscribe = lambda *_: self._listens.set()
-        self._client.on_message = self._on_message
+        self._tls = tls
+        self._client = self._make_client()
 
     @property
     def is_connected(self) -> bool:
@@ -80,6 +73,7 @@ class Link:
     def restart(self) -> None:
         """Log in anew: with another password, or another will."""
         self.stop()
+        self._client = self._make_client()  # paho loses sockets when one client is started twice
         self.start()
 
     @property
@@ -101,6 +95,18 @@ class Link:
     def topic(self, kind: str) -> str:
         """Give the box's topic of a kind."""
         return str(Topic(shard=self._shard, box=self._code, kind=kind))
+
+    def _make_client(self) -> Client:
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self._code, clean_session=True, protocol=MQTTv311)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.on_pre_connect = self._on_pre_connect
+        client.on_connect = self._on_connect
+        client.on_connect_fail = lambda *_: self._draw_delay()
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = lambda *_: self._listens.set()
+        client.on_message = self._on_message
+        return client
 
     def _draw_delay(self) -> None:
         """Boxes that lost the broker together must not come back together."""

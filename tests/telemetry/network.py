@@ -53,6 +53,7 @@ class Running:
     kind: str
     folder: Path
     port: int = field(default_factory=free_port)
+    extra: str = ""  # lines of Mosquitto's configuration
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -76,6 +77,7 @@ class Running:
         configuration = self.folder / "mosquitto.conf"
         configuration.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 2000\n"
+            + self.extra
         )
         return [MOSQUITTO, "-c", str(configuration)]
 
