@@ -71,12 +71,12 @@ def export(
     *, form: str, since: datetime | None, until: datetime | None, all_versions: bool, out: Path | None, language: str
 ) -> None:
     """Write the records: as JSON lines in the form that is sealed, or as a table."""
-    from app.reconciliation.records import printing  # noqa: PLC0415 - no other process needs the pages' words
+    from app.reconciliation.records.printing import print_records  # noqa: PLC0415 - only this needs the pages' words
 
     first, last = (None if each is None else each.date() for each in (since, until))
     if all_versions and form != "json":
         raise click.UsageError("--all-versions goes with --format json: a table shows what holds.")
-    printing.print_records(form=form, first=first, last=last, all_versions=all_versions, out=out, language=language)
+    print_records(form=form, first=first, last=last, all_versions=all_versions, out=out, language=language)
 
 
 def _fields(finding: object) -> dict[str, object]:

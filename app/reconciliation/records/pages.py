@@ -1,5 +1,6 @@
 """The page of usage records: what is verified, narrowed and exported as seen."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, render_template, request, url_for
@@ -8,7 +9,7 @@ from sqlalchemy import select
 from app import clock, web
 from app.exports.download import send_sheet, wanted_format
 from app.fields import INTEGER_MAX
-from app.instruments.models import Instrument
+from app.instruments.models import Instrument, SubCenter
 from app.labels import find
 from app.periods import Month
 from app.presentation import local_name
@@ -41,18 +42,28 @@ def usage_records() -> Any:
     span = read_span(request.args, zone=web.settings().site_timezone, at=clock.now())
     scope = request.args.get("scope", "")
     scope = scope if scope in SCOPES else ""
-    instrument_id = _number("instrument")
-    wanted = Wanted(since=span.since, until=span.until, instrument_id=instrument_id, **SCOPES[scope])
+    instrument_id, sub_center_id = _number("instrument"), _number("sub_center")
+    wanted = Wanted(
+        since=span.since,
+        until=span.until,
+        instrument_id=instrument_id,
+        sub_center_id=sub_center_id,
+        **SCOPES[scope],
+    )
     form, reader = wanted_format(), principal()
     with web.database().reader() as session:
         totals = reading.totals(session, reader=reader, wanted=wanted)
-        instruments = session.scalars(
-            select(Instrument).where(instruments_managed_by(reader)).order_by(Instrument.code)
-        ).all()
+        instruments = list(
+            session.scalars(select(Instrument).where(instruments_managed_by(reader)).order_by(Instrument.code))
+        )
+        sub_centers = (
+            list(session.scalars(select(SubCenter).order_by(SubCenter.code))) if reader.sees_everything else []
+        )
         if form is not None:
-            chosen = next((each for each in instruments if each.id == instrument_id), None)
+            chosen: list[SubCenter | Instrument] = [each for each in sub_centers if each.id == sub_center_id]
+            chosen += [each for each in instruments if each.id == instrument_id]
             found = reading.all_records(session, reader=reader, wanted=wanted)
-            filters = _filters(scope=scope, instrument=chosen)
+            filters = _filters(scope=scope, chosen=chosen)
             return send_sheet(sheets.records_sheet(found, span=span, filters=filters, totals=totals), form)
         after = cursors.read_place(request.args.get("after", ""))
         page = reading.list_records(session, reader=reader, wanted=wanted, after=after, limit=PAGE_SIZE)
@@ -62,6 +73,8 @@ def usage_records() -> Any:
         totals=totals,
         instruments=instruments,
         instrument_id=instrument_id,
+        sub_centers=sub_centers,
+        sub_center_id=sub_center_id,
         scope=scope,
         scopes=SCOPES,
         file_url=_here,
@@ -71,9 +84,11 @@ def usage_records() -> Any:
     )
 
 
-def _filters(*, scope: str, instrument: Instrument | None) -> tuple[tuple[str, str], ...]:
+def _filters(*, scope: str, chosen: Sequence[SubCenter | Instrument]) -> tuple[tuple[str, str], ...]:
     """Say in the file how the list was narrowed."""
-    named = ((_("Instrument"), local_name(instrument)),) if instrument is not None else ()
+    named = tuple(
+        (_("Instrument") if isinstance(each, Instrument) else _("Sub-center"), local_name(each)) for each in chosen
+    )
     return (*named, (_("Records"), str(find(scope, "record_scope").word))) if scope else named
 
 
