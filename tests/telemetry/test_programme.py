@@ -3,6 +3,8 @@
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
+
 from telemetry.box.programme import Programme, load, reference_runs, run_slices
 from tests.telemetry.wire import START
 
@@ -56,3 +58,25 @@ def test_runs_are_given_where_they_touch_the_time_asked_for() -> None:
     assert programme.runs(middle, middle + timedelta(seconds=1)) == [first]
     assert programme.runs(START - timedelta(days=9), START) == []
     assert programme.runs(first[0] - timedelta(seconds=2), first[0]) == []
+
+
+def test_the_counter_counts_what_the_power_says_also_while_nobody_asks() -> None:
+    programme = projector()
+    counted_wh = 0.0
+    for step in range(700):
+        at = START + timedelta(seconds=10 * step)
+        assert programme.energy_wh(at=at, up_s=0.0) == pytest.approx(counted_wh, abs=1.0)
+        counted_wh += programme.mean_w(start=at, start_up_s=0.0, seconds=10) * 10 / 3600
+    round_wh = programme.energy_wh(at=START + programme.cycle, up_s=0.0)
+    later = START + 7 * programme.cycle + timedelta(seconds=3210)
+    first_wh = programme.energy_wh(at=START + timedelta(seconds=3210), up_s=0.0)
+    assert programme.energy_wh(at=later, up_s=0.0) == pytest.approx(7 * round_wh + first_wh, abs=0.01)
+    assert programme.energy_wh(at=START - timedelta(hours=1), up_s=0.0) == 0.0
+
+
+def test_a_longer_sample_is_the_mean_of_its_steps() -> None:
+    programme = projector()
+    at = START + timedelta(seconds=600)
+    steps = [programme.power_w(at + timedelta(seconds=10 * step)) for step in range(6)]
+    assert programme.mean_w(start=at, start_up_s=0.0, seconds=60) == pytest.approx(sum(steps) / 6)
+    assert programme.rollover_wh is None
