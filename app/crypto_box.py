@@ -24,3 +24,12 @@ def unwrap(wrapped: bytes, *, key: bytes, purpose: str) -> bytes:
         return AESGCM(key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], purpose.encode())
     except (InvalidTag, ValueError) as error:
         raise WrongKeyError(f"cannot open the {purpose}: was the key-encryption key changed?") from error
+
+
+def rewrap(wrapped: bytes, *, old_key: bytes, key: bytes, purpose: str) -> bytes | None:
+    """Give the same secret wrapped with a new key; None if it is already. Raises WrongKeyError if neither opens it."""
+    try:
+        unwrap(wrapped, key=key, purpose=purpose)
+    except WrongKeyError:
+        return wrap(unwrap(wrapped, key=old_key, purpose=purpose), key=key, purpose=purpose)
+    return None

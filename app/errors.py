@@ -66,6 +66,13 @@ class Code(StrEnum):
     BOX_REVOKED = "BOX_REVOKED"
     THRESHOLDS_WRONG = "THRESHOLDS_WRONG"
     NO_READINGS = "NO_READINGS"
+    CARD_STATE_WRONG = "CARD_STATE_WRONG"
+    CARD_BEING_MADE = "CARD_BEING_MADE"
+    STATION_BUSY = "STATION_BUSY"
+    KEY_VERSIONS_USED_UP = "KEY_VERSIONS_USED_UP"
+    PIN_WRONG = "PIN_WRONG"
+    PIN_LOCKED = "PIN_LOCKED"
+    CARD_TAP_EXPIRED = "CARD_TAP_EXPIRED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,5 +461,50 @@ TEXTS: dict[Code, RefusalText] = {
         "资金池余额不足。",
         "Choose a smaller amount or wait for new money.",
         "请减少金额或等待新的拨款。",
+    ),
+    Code.CARD_STATE_WRONG: RefusalText(
+        S.CONFLICT,
+        "This cannot be done with a card in this state.",
+        "卡片当前状态不允许此操作。",
+        "Look at the card's page again; somebody may have changed it.",
+        "请重新查看卡片页面；可能已被他人更改。",
+    ),
+    Code.CARD_BEING_MADE: RefusalText(
+        S.CONFLICT,
+        "This card is on a station already.",
+        "该卡正在制卡台上制作。",
+        "Finish it there, or cancel the work first.",
+        "请先完成制卡，或取消制卡任务。",
+    ),
+    Code.STATION_BUSY: RefusalText(
+        S.CONFLICT,
+        "This station has another card to make, or is not in service.",
+        "该制卡台有其他卡待制，或未启用。",
+        "Finish or cancel that card, or choose another station.",
+        "请先完成或取消该卡，或选择其他制卡台。",
+    ),
+    Code.KEY_VERSIONS_USED_UP: RefusalText(
+        S.CONFLICT,
+        "This chip has been made into a card 255 times.",
+        "该芯片已制卡 255 次。",
+        "Take another chip.",
+        "请更换芯片。",
+    ),
+    Code.PIN_WRONG: RefusalText(
+        S.FORBIDDEN, "The PIN is wrong.", "密码错误。", "Enter the card's present PIN.", "请输入该卡的当前密码。"
+    ),
+    Code.PIN_LOCKED: RefusalText(
+        S.FORBIDDEN,
+        "The PIN is locked after five wrong tries.",
+        "密码连续五次输入错误，已锁定。",
+        "The service center unlocks it; bring your identity card.",
+        "请携带身份证到服务中心解锁。",
+    ),
+    Code.CARD_TAP_EXPIRED: RefusalText(
+        S.FORBIDDEN,
+        "This reading of the card has been used or is too old.",
+        "本次读卡已使用或已过期。",
+        "Hold the card to the phone again.",
+        "请重新将卡片贴近手机。",
     ),
 }

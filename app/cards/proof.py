@@ -7,33 +7,65 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session, joinedload
 
-from app.cards import keys, numbers
-from app.cards.models import AccountStatus, Card, CardClass, CardStatus, CardToken
+from app.cards import numbers
+from app.cards.keys import KeyRing
+from app.cards.models import AccountStatus, Card, CardStatus, CardToken, KeyReason
 from app.devices.models import Terminal
 from app.people import passwords
 from card_terminal import protocol
 from card_terminal.crypto import sun
+from card_terminal.crypto.keys import KeySlot
 from card_terminal.protocol import ProtocolError, RefusalCode
 
 PIN_TRIES = 5
 TOKEN_BYTES = 32
 
 _STATUS_REFUSALS = {
+    CardStatus.PREPARING: RefusalCode.CARD_BLOCKED,
     CardStatus.LOST: RefusalCode.CARD_LOST,
     CardStatus.BLOCKED: RefusalCode.CARD_BLOCKED,
     CardStatus.REPLACED: RefusalCode.CARD_BLOCKED,
 }
 
 
-def prove(session: Session, *, shown: protocol.CardShown, key_encryption_key: bytes, at: datetime) -> Card:
-    """Give the card that was shown, if it is that card.
+def prove(session: Session, *, shown: protocol.CardShown, key_encryption_key: bytes, actor: str, at: datetime) -> Card:
+    """Give the card that was shown, if it is that card; `actor` is who asks, for the record of key uses.
 
     A secure dynamic message proves itself by its MAC and by a counter that was never seen before; a typed number proves
     nothing yet, its PIN must follow. Raises ProtocolError: CARD_UNKNOWN, CARD_AUTH_FAILED.
     """
     if isinstance(shown, protocol.TypedCard):
         return _typed(session, shown)
-    return _sun(session, shown, key_encryption_key=key_encryption_key, at=at)
+    ring = KeyRing(
+        session=session, key_encryption_key=key_encryption_key, actor=actor, reason=KeyReason.SUN_PROOF, at=at
+    )
+    return prove_message(session, uri=shown.uri, ring=ring)
+
+
+def prove_message(session: Session, *, uri: str, ring: KeyRing) -> Card:
+    """Give the card that wrote a secure dynamic message, and use the message up.
+
+    Raises ProtocolError: CARD_UNKNOWN, CARD_AUTH_FAILED; before the second, what was opened has been written down.
+    """
+    try:
+        message = sun.parse_sun_uri(uri)
+    except sun.SunError as error:
+        raise ProtocolError(RefusalCode.CARD_UNKNOWN, str(error)) from error
+    card, picc = _writer(session, message.encrypted, ring=ring)
+    k_file = ring.card_key(KeySlot.SUN_MAC, uid=picc.uid, key_version=card.key_version)
+    if k_file is None or not sun.verify_sun_mac(message.mac, picc=picc, k_file=k_file):
+        raise ProtocolError(RefusalCode.CARD_AUTH_FAILED, "wrong MAC")
+    # One statement compares and moves the counter, so that of two copies of one message only the first is a proof.
+    moved = session.scalar(
+        update(Card)
+        .where(Card.id == card.id, Card.read_counter < picc.counter)
+        .values(read_counter=picc.counter)
+        .returning(Card.read_counter)
+        .execution_options(synchronize_session=False)
+    )
+    if moved is None:
+        raise ProtocolError(RefusalCode.CARD_AUTH_FAILED, "replay: the counter was seen before")
+    return card
 
 
 def refusal_of(card: Card, *, today: date) -> RefusalCode | None:
@@ -117,32 +149,18 @@ def _typed(session: Session, shown: protocol.TypedCard) -> Card:
     return card
 
 
-def _sun(session: Session, shown: protocol.SunCard, *, key_encryption_key: bytes, at: datetime) -> Card:
-    try:
-        message = sun.parse_sun_uri(shown.uri)
-        k_meta = keys.meta_read_key(session, key_encryption_key=key_encryption_key, at=at)
-        picc = sun.read_picc_data(message.encrypted, k_meta=k_meta)
-    except sun.SunError as error:
-        raise ProtocolError(RefusalCode.CARD_UNKNOWN, str(error)) from error
-    card = _find(session, Card.uid == picc.uid)
-    if card is None or card.card_class is not CardClass.SUN:
-        raise ProtocolError(RefusalCode.CARD_UNKNOWN, "no card has this UID")
-    k_file = keys.sun_mac_key(
-        session, uid=picc.uid, key_version=card.key_version, key_encryption_key=key_encryption_key, at=at
-    )
-    if not sun.verify_sun_mac(message.mac, picc=picc, k_file=k_file):
-        raise ProtocolError(RefusalCode.CARD_AUTH_FAILED, "wrong MAC")
-    # One statement compares and moves the counter, so that of two copies of one message only the first is a proof.
-    moved = session.scalar(
-        update(Card)
-        .where(Card.id == card.id, Card.read_counter < picc.counter)
-        .values(read_counter=picc.counter)
-        .returning(Card.read_counter)
-        .execution_options(synchronize_session=False)
-    )
-    if moved is None:
-        raise ProtocolError(RefusalCode.CARD_AUTH_FAILED, "replay: the counter was seen before")
-    return card
+def _writer(session: Session, encrypted: bytes, *, ring: KeyRing) -> tuple[Card, sun.PiccData]:
+    """Find whose UID the message holds. A key that does not fit opens noise, in which no card of ours has its UID."""
+    for version, k_meta in ring.meta_read_keys():
+        try:
+            picc = sun.read_picc_data(encrypted, k_meta=k_meta)
+        except sun.SunError:
+            continue
+        card = _find(session, Card.uid == picc.uid)
+        if card is not None:
+            ring.note(KeySlot.META_READ, version, uid=picc.uid)
+            return card, picc
+    raise ProtocolError(RefusalCode.CARD_UNKNOWN, "no key opens it, or no card has this UID")
 
 
 def _find(session: Session, criterion: ColumnElement[bool]) -> Card | None:

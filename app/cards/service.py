@@ -13,12 +13,12 @@ import ledger
 from app import books, errors
 from app.books import Book, BookRole
 from app.cards import keys, numbers
-from app.cards.models import AccountStatus, Card, CardAccount, CardClass, CardStatus, Project, ProjectLevel
+from app.cards.models import AccountStatus, Card, CardAccount, CardClass, CardStatus, KeyReason, Project, ProjectLevel
 from app.people import passwords
 from app.people import service as people
 from app.people.models import Organisation, Person
 from app.people.principals import Principal
-from card_terminal.crypto.keys import UID_BYTES
+from card_terminal.crypto.keys import UID_BYTES, KeySlot
 
 NUMBER_TRIES = 5
 PIN_FORM = re.compile(r"[0-9]{4,12}")
@@ -258,14 +258,24 @@ def personalise_virtual_card(session: Session, *, card_id: int, key_encryption_k
         raise errors.Refusal(errors.Code.NOT_FOUND)
     if card.uid is None:
         raise errors.Refusal(errors.Code.VALIDATION_FAILED, card="has no chip")
+    ring = keys.KeyRing(
+        session=session,
+        key_encryption_key=key_encryption_key,
+        actor="system:virtual_card",
+        reason=KeyReason.VIRTUAL_CARD,
+        at=at,
+    )
+    keys.assign(session, uid=card.uid, key_version=card.key_version, key_encryption_key=key_encryption_key, at=at)
+    found = {
+        slot: ring.card_key(slot, uid=card.uid, key_version=card.key_version) or b""
+        for slot in (KeySlot.META_READ, KeySlot.SUN_MAC)
+    }
     return VirtualCard(
         uid=card.uid,
         face_number=card.face_number,
         key_version=card.key_version,
-        k_meta=keys.meta_read_key(session, key_encryption_key=key_encryption_key, at=at),
-        k_file=keys.sun_mac_key(
-            session, uid=card.uid, key_version=card.key_version, key_encryption_key=key_encryption_key, at=at
-        ),
+        k_meta=found[KeySlot.META_READ],
+        k_file=found[KeySlot.SUN_MAC],
     )
 
 

@@ -64,7 +64,13 @@ def begin(
     A number that was typed proves nothing, so nothing about its money is told. Raises ProtocolError: CARD_UNKNOWN,
     CARD_AUTH_FAILED, and why no session may start; a card whose session runs here may always end it.
     """
-    card = proof.prove(session, shown=shown, key_encryption_key=settings.key_encryption_key, at=at)
+    card = proof.prove(
+        session,
+        shown=shown,
+        key_encryption_key=settings.key_encryption_key,
+        actor=f"terminal:{terminal.code}",
+        at=at,
+    )
     here, elsewhere = _open_sessions(session, terminal.instrument_id, card_id=card.id)
     own = here is not None and here.card_id == card.id
     if not own:

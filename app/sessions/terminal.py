@@ -55,8 +55,16 @@ def card_begin() -> Response:
     """Prove a card and say what its holder may do at this instrument."""
     at = clock.now()
 
-    def question(session: Session, terminal: Terminal, asked: protocol.CardBegin) -> protocol.CardBeginAnswer:
-        begun = service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at)
+    def question(
+        session: Session, terminal: Terminal, asked: protocol.CardBegin
+    ) -> protocol.CardBeginAnswer | RefusalCode:
+        try:
+            begun = service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at)
+        except ProtocolError as error:
+            if error.code is RefusalCode.CARD_AUTH_FAILED:
+                # A failed proof opened keys too, and their record is to be kept.
+                return error.code
+            raise
         return protocol.CardBeginAnswer(
             token=begun.token,
             card=numbers.masked_number(begun.card.face_number),

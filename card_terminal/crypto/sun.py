@@ -13,13 +13,12 @@ COUNTER_MAX = 2**24 - 1
 MAC_BYTES = 8
 
 _COUNTER_BYTES = 3
-# PICC data tag: UID mirrored, counter mirrored, UID of 7 bytes.
-_PICC_TAG = 0xC7
 _SESSION_ENCRYPTION = bytes.fromhex("C33C00010080")
 _SESSION_MAC = bytes.fromhex("3CC300010080")
 _SESSION_LRP = bytes.fromhex("00010080")
 _SESSION_LRP_END = bytes.fromhex("1EE1")
 _LRP_COUNTER_BYTES = 8
+# The PICC data tag: UID mirrored, counter mirrored, length of the UID.
 _UID_BIT, _COUNTER_BIT, _UID_LENGTH = 0x80, 0x40, 0x0F
 
 
@@ -118,7 +117,14 @@ def plain_picc_data(*, uid: str, counter: str) -> PiccData:
 
 def encrypt_picc_data(picc: PiccData, *, k_meta: bytes, filling: bytes) -> bytes:
     """Do the card's part of `read_picc_data`; `filling` is five random bytes."""
-    return encrypt_cbc(bytes([_PICC_TAG]) + picc.uid + _counter_bytes(picc.counter) + filling, key=k_meta)
+    return encrypt_mirrored(picc, k_meta=k_meta, filling=filling)
+
+
+def encrypt_mirrored(picc: MirroredData, *, k_meta: bytes, filling: bytes) -> bytes:
+    """Do the card's part of `decrypt_picc_data`; `filling` is random and as long as what must be filled, or longer."""
+    tag = (_UID_BIT | UID_BYTES if picc.uid is not None else 0) | (_COUNTER_BIT if picc.counter is not None else 0)
+    plain = bytes([tag]) + _mirrored(picc)
+    return encrypt_cbc((plain + filling)[:BLOCK_BYTES].ljust(BLOCK_BYTES, b"\x00"), key=k_meta)
 
 
 def sun_mac(picc: MirroredData, *, k_file: bytes, mac_input: bytes = b"") -> bytes:

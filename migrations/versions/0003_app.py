@@ -14,6 +14,7 @@ def upgrade() -> None:
     _tables()
     _answers_to_verdicts()
     _boxes_and_jobs()
+    _card_making()
     _triggers()
 
 
@@ -525,7 +526,7 @@ def _tables() -> None:
         sa.Column("face_number", sa.String(), nullable=False),
         sa.Column(
             "card_class",
-            sa.Enum("typed", "sun", name="cardclass", native_enum=False, create_constraint=True, length=32),
+            sa.Enum("typed", "sun", "ev2", name="cardclass", native_enum=False, create_constraint=True, length=32),
             nullable=False,
         ),
         sa.Column("uid", sa.LargeBinary(), nullable=True),
@@ -534,6 +535,7 @@ def _tables() -> None:
         sa.Column(
             "status",
             sa.Enum(
+                "preparing",
                 "issued",
                 "lost",
                 "blocked",
@@ -549,7 +551,17 @@ def _tables() -> None:
         sa.Column("pin_failures", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("expires_on", sa.Date(), nullable=False),
         sa.Column("issued_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
-        sa.CheckConstraint("(card_class = 'sun') = (uid IS NOT NULL)", name=op.f("ck_card_sun_has_uid")),
+        sa.Column("status_reason", sa.String(), server_default="", nullable=False),
+        sa.Column("status_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("replaces_id", sa.BigInteger(), nullable=True),
+        sa.Column("printed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint("card_class <> 'typed' OR uid IS NULL", name=op.f("ck_card_typed_has_no_uid")),
+        sa.CheckConstraint(
+            "card_class = 'typed' OR uid IS NOT NULL OR status IN ('preparing', 'replaced')",
+            name=op.f("ck_card_chip_has_uid"),
+        ),
+        sa.ForeignKeyConstraint(["replaces_id"], ["app.card.id"], name=op.f("fk_card_replaces_id")),
+        sa.UniqueConstraint("replaces_id", name=op.f("uq_card_replaces_id")),
         sa.CheckConstraint("pin_failures BETWEEN 0 AND 5", name=op.f("ck_card_pin_failures_range")),
         sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_card_account_id")),
         sa.ForeignKeyConstraint(["holder_id"], ["app.person.id"], name=op.f("fk_card_holder_id")),
@@ -1542,15 +1554,16 @@ def _answers_to_verdicts() -> None:
         sa.Column("fee_fen", sa.BigInteger(), nullable=False),
         sa.Column("vat_fen", sa.BigInteger(), nullable=False),
         sa.Column("note", sa.String(), nullable=False),
-        sa.Column("journal_id", sa.Uuid(), nullable=False),
+        sa.Column("journal_id", sa.Uuid(), nullable=True),
         sa.Column("posted_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.CheckConstraint("(cause = 'contest') = (contest_id IS NOT NULL)", name=op.f("ck_adjustment_contest_named")),
         sa.CheckConstraint("(cause = 'policy') = (decided_by_id IS NULL)", name=op.f("ck_adjustment_person_named")),
         sa.CheckConstraint("(cause = 'policy') = (policy_id IS NOT NULL)", name=op.f("ck_adjustment_policy_named")),
+        sa.CheckConstraint("(amount_fen > 0) = (journal_id IS NOT NULL)", name=op.f("ck_adjustment_amount_is_posted")),
         sa.CheckConstraint(
-            "amount_fen > 0 AND amount_fen = principal_fen + subsidy_fen",
-            name=op.f("ck_adjustment_amount_is_both_purses"),
+            "amount_fen = principal_fen + subsidy_fen", name=op.f("ck_adjustment_amount_is_both_purses")
         ),
+        sa.CheckConstraint("amount_fen > 0 OR cause = 'policy'", name=op.f("ck_adjustment_nothing_only_by_policy")),
         sa.CheckConstraint(
             "least(principal_fen, subsidy_fen, fee_fen, vat_fen) >= 0", name=op.f("ck_adjustment_parts_not_negative")
         ),
@@ -1684,9 +1697,114 @@ def _boxes_and_jobs() -> None:
     )
 
 
+def _card_making() -> None:
+    moment = postgresql.TIMESTAMP(timezone=True)
+
+    def closed_list(name: str, *values: str) -> sa.Enum:
+        return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=32)
+
+    op.create_table(
+        "chip",
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("attempts_unproved", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("attempts_total", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_attempt_at", moment, nullable=True),
+        sa.PrimaryKeyConstraint("uid", name=op.f("pk_chip")),
+        schema="app",
+    )
+    op.create_table(
+        "chip_keys",
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("key_version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("master_version", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", moment, nullable=False),
+        sa.PrimaryKeyConstraint("uid", "key_version", name=op.f("pk_chip_keys")),
+        schema="app",
+    )
+    op.create_table(
+        "station",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("place", sa.String(), server_default="", nullable=False),
+        sa.Column("status", closed_list("stationstatus", "pending", "enrolled", "revoked"), nullable=False),
+        sa.Column("enrolment_code_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("enrolment_expires_at", moment, nullable=True),
+        sa.Column("public_key", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("last_seen_at", moment, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_station")),
+        sa.UniqueConstraint("code", name=op.f("uq_station_code")),
+        sa.UniqueConstraint("enrolment_code_hash", name=op.f("uq_station_enrolment_code_hash")),
+        schema="app",
+    )
+    op.create_table(
+        "card_work",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("card_id", sa.BigInteger(), nullable=False),
+        sa.Column("station_id", sa.Uuid(), nullable=False),
+        sa.Column("purpose", closed_list("workpurpose", "issue", "renew"), nullable=False),
+        sa.Column("status", closed_list("workstatus", "waiting", "running", "done", "cancelled"), nullable=False),
+        sa.Column("expires_on", sa.Date(), nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.BigInteger(), nullable=True),
+        sa.Column("taps", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("stage", sa.String(), server_default="", nullable=False),
+        sa.Column("trouble", sa.String(), server_default="", nullable=False),
+        sa.Column("exchange_id", sa.Uuid(), nullable=True),
+        sa.Column("exchange_step", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("exchange_state", sa.LargeBinary(), nullable=True),
+        sa.Column("last_message", sa.String(), server_default="", nullable=False),
+        sa.Column("last_answer", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("changed_at", moment, nullable=False),
+        sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_card_work_card_id")),
+        sa.ForeignKeyConstraint(["station_id"], ["app.station.id"], name=op.f("fk_card_work_station_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_card_work")),
+        schema="app",
+    )
+    for column in ("station", "card"):
+        op.create_index(
+            f"uq_card_work_{column}",
+            "card_work",
+            [f"{column}_id"],
+            unique=True,
+            schema="app",
+            postgresql_where=sa.text("status IN ('waiting', 'running')"),
+        )
+    op.create_index("ix_card_work_card_id_created_at", "card_work", ["card_id", "created_at"], schema="app")
+    op.create_table(
+        "key_use",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("at", moment, nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column(
+            "reason",
+            closed_list(
+                "keyreason",
+                "sun_proof",
+                "personalise",
+                "online_proof",
+                "offline_list",
+                "virtual_card",
+                "created",
+                "rewrapped",
+            ),
+            nullable=False,
+        ),
+        sa.Column("slot", sa.BigInteger(), nullable=False),
+        sa.Column("master_version", sa.BigInteger(), nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_use")),
+        schema="app",
+    )
+    op.create_index("ix_key_use_uid", "key_use", ["uid"], schema="app")
+    op.create_index("ix_key_use_at", "key_use", ["at"], schema="app")
+
+
 # --- triggers: kept when the tables above are generated anew
 # Written once, never changed: what an auditor or a court reads must be what was written that day.
-APPEND_ONLY = ("audit_entry", "session_tombstone", "voucher_draft_line", "adjustment", "unpaid_answer")
+APPEND_ONLY = ("audit_entry", "session_tombstone", "voucher_draft_line", "adjustment", "unpaid_answer", "key_use")
 # Decisions: what they say stays as it was; only the columns named here may be set later.
 WRITTEN_ONCE = {
     "verdict": ("superseded_at",),

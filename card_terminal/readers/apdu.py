@@ -1,0 +1,22 @@
+"""A card that can be talked to: APDUs go in, answers come out, until somebody takes it away."""
+
+from typing import Protocol
+
+
+class CardGoneError(Exception):
+    """The card left the field, or the reader was unplugged: whether the last command was done is not known."""
+
+
+class ApduCard(Protocol):
+    """A card in the field of a reader, as PC/SC shows it."""
+
+    @property
+    def uid(self) -> bytes:
+        """What anticollision showed, in its order."""
+
+    @property
+    def atr(self) -> bytes:
+        """What the reader tells of the card."""
+
+    def transmit(self, apdu: bytes) -> bytes:
+        """Give the card's answer with its two status bytes. Raises CardGoneError."""
