@@ -46,6 +46,8 @@ lock: ## write requirements*.txt anew from requirements*.in (needs uv)
 		--no-header --no-annotate requirements.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate -c requirements.txt requirements-box.in -o requirements-box.txt
 
 assets: ## copy style, scripts and icons from npm into the repository (developers only)
 	npm ci && node assets.mjs
