@@ -141,6 +141,19 @@ def test_everybody_who_asks_says_the_same_of_a_hold(books: Books, now: datetime,
     assert books.state(hold) is (PendingState.EXPIRED if is_over else PendingState.OPEN)
 
 
+@pytest.mark.parametrize(("flags", "state"), [(POST, PendingState.POSTED), (VOID, PendingState.VOIDED)])
+def test_a_hold_that_was_ended_in_time_does_not_expire(books: Books, flags: TransferFlag, state: PendingState) -> None:
+    hold = books.hold(CARD, TILL, 60)
+    assert books.send(NewTransfer(id=uuid4(), pending_id=hold, flags=flags)) == [CREATED]
+    books.at(END)
+    assert books.state(hold) is state
+    with books.database.reader() as session:
+        found = balances(session, [CARD, TILL])
+    assert found[CARD].debits_pending_fen == found[TILL].credits_pending_fen == 0
+    assert books.database.run(expire_pending) == 0
+    assert books.state(hold) is state
+
+
 @pytest.mark.parametrize(
     ("now", "expected"), [(END - TICK, CreateTransferStatus.EXCEEDS_CREDITS), (END, CREATED), (END + TICK, CREATED)]
 )

@@ -1,11 +1,14 @@
 """The database's own walls: what was written cannot be changed, and a wrong sum cannot be written."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from ledger import NewAccount, NewTransfer, create_accounts, lookup_transfers, posting
 from tests.ledger.stories import Books, ident
 from tests.owner import owner_does
 
@@ -124,3 +127,27 @@ def test_a_malformed_transfer_cannot_be_written(books: Database) -> None:
 def test_a_hold_cannot_be_ended_by_two_transfers(books: Database) -> None:
     with pytest.raises(sqlalchemy.exc.IntegrityError, match="ix_transfers_pending_id"), books.transaction() as session:
         copy_of_transfer(session, where="pending_id", name="h2")
+
+
+@pytest.mark.parametrize("side", ["debit_account_id", "credit_account_id"])
+@pytest.mark.parametrize("account", ["nobody", "dollars"])
+def test_a_transfer_whose_account_does_not_stand_in_its_ledger_cannot_be_written(
+    books: Database, side: str, account: str
+) -> None:
+    """Should the machine ever be wrong: what the accounts' sums do not show is not booked."""
+    books.run(lambda session: create_accounts(session, [NewAccount(id=ident("dollars"), code=1001, ledger=840)]))
+    wish = NewTransfer(
+        id=ident("t4"), debit_account_id=ident("bank"), credit_account_id=ident("card:7"), amount_fen=1, code=1
+    )
+    wrong: dict[str, Any] = {side: ident(account)}
+    with books.transaction() as session:
+        machine = posting.load(session, [wish])
+        assert machine.run([wish])[0].ok
+        machine.accounts |= posting.lock_accounts(session, account_ids=[ident("dollars")])
+        machine.accounts[ident("dollars")].is_changed = True
+        machine.created = [machine.created[0]._replace(**wrong)]
+        with pytest.raises(RuntimeError, match="an account that is not there"):
+            posting.write(session, machine)
+        session.rollback()
+    with books.reader() as session:
+        assert lookup_transfers(session, [wish.id]) == []
