@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run try test check bench lock messages assets format
+.PHONY: help run try test check bench mutate lock messages assets format
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: check ## every check and test that this machine can run
 
 bench: $(VENV)/developer ## a benchmark: make bench NAME=try
 	@$(BIN)/python -m bench.$(NAME) $(ARGS)
+
+mutate: $(VENV)/developer ## plant bugs in the ledger and name those no test notices; hours (ARGS='sql' or ARGS='ledger.checks.*')
+	@$(BIN)/python -m tests.ledger.mutate $(ARGS)
 
 format: $(VENV)/developer ## let ruff set the code's form
 	$(BIN)/ruff format .

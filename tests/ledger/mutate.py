@@ -25,7 +25,8 @@ from tests.ledger.planted_bugs import Bug, planted_bugs
 ROOT = Path(__file__).parents[2]
 COPIED = ("ledger", "app", "migrations", "telemetry", "card_terminal", "tests", "pyproject.toml")
 WORKERS = int(os.environ.get("MUTATE_WORKERS") or os.cpu_count() or 1)
-FAILED, KILLED = 1, "killed"
+FAILED = 1
+REFUSED = ("killed", "caught by type check")
 SQL_TESTS = ("tests/test_rights.py",)
 SQL = "sql"
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         mutants = mutate(Path(folder) / "python", names) if names or not arguments else {}
     if mutants:
         print_mutants(mutants)
-    survivors = [bug for bug, is_caught in planted if not is_caught]
+    survivors = [bug for bug, test in planted if test is None]
     if planted:
         print(f"\nSQL: {len(planted) - len(survivors)} of {len(planted)} planted bugs were noticed.")
     for bug in survivors:
@@ -78,29 +79,29 @@ def copy_tree(place: Path) -> Path:
     return place
 
 
-def plant_all(folder: Path, bugs: Sequence[Bug]) -> list[tuple[Bug, bool]]:
-    """Plant each bug in a copy of its own and say whether a test failed."""
+def plant_all(folder: Path, bugs: Sequence[Bug]) -> list[tuple[Bug, str | None]]:
+    """Plant each bug in a copy of its own and give the test that noticed it."""
     copies: SimpleQueue[Path] = SimpleQueue()
     for number in range(WORKERS):
         copies.put(copy_tree(folder / f"sql-{number}"))
 
-    def is_caught(bug: Bug) -> bool:
+    def noticed_by(bug: Bug) -> str | None:
         tree = copies.get()
         right = bug.plant(tree)
         try:
-            caught = _fails(tree, bug)
+            test = _failing_test(tree, bug)
         finally:
             (tree / bug.file).write_text(right)
             copies.put(tree)
-        print("noticed" if caught else "NOT NOTICED", bug, flush=True)
-        return caught
+        print(f"{bug}\n    {test or 'NOT NOTICED'}", flush=True)
+        return test
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        return list(zip(bugs, pool.map(is_caught, bugs), strict=True))
+        return list(zip(bugs, pool.map(noticed_by, bugs), strict=True))
 
 
-def _fails(tree: Path, bug: Bug) -> bool:
-    """Run the tests in this tree, its own first; a changed migration needs a server of its own."""
+def _failing_test(tree: Path, bug: Bug) -> str | None:
+    """Run the tests in this tree, the bug's own first; a changed migration needs a server of its own."""
     left_out = {SERVER_URL} if "migrations" in bug.file else set()
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     settings = tomllib.loads((tree / "pyproject.toml").read_text())["tool"]["mutmut"]
@@ -119,34 +120,42 @@ def _fails(tree: Path, bug: Bug) -> bool:
     run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     if run.returncode not in (0, FAILED):
         raise RuntimeError(f"the tests cannot run: {run.stdout[-2000:]}{run.stderr[-2000:]}")
-    return run.returncode == FAILED
+    failed = [line.split()[1] for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return next(iter(failed), "a test") if run.returncode == FAILED else None
 
 
 def mutate(tree: Path, names: Iterable[str]) -> dict[str, Counter[str]]:
     """Let mutmut try the mutants; give how often each module's ended in which way, and print those that survived."""
     copy_tree(tree)
-    mutmut = [sys.executable, "-m", "mutmut"]
-    subprocess.run([*mutmut, "run", "--max-children", str(WORKERS), *names], cwd=tree, check=True)  # noqa: S603 - our own
-    found = subprocess.run([*mutmut, "results", "--all", "true"], cwd=tree, check=True, capture_output=True, text=True)  # noqa: S603
+    _mutmut(tree, "run", "--max-children", str(WORKERS), *names)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in found.stdout.splitlines():
+    for line in _mutmut(tree, "results", "--all", "true", is_read=True).splitlines():
         name, _, status = line.strip().partition(": ")
         if not status or status == "not checked":
             continue
         counts[name.split(".")[1]][status] += 1
-        if status != KILLED:
-            shown = subprocess.run([*mutmut, "show", name], cwd=tree, check=True, capture_output=True, text=True)  # noqa: S603
-            print(f"{status}: {name}", *(each for each in shown.stdout.splitlines() if each[:1] in "+-"), sep="\n")
+        if status not in REFUSED:
+            shown = _mutmut(tree, "show", name, is_read=True)
+            print(f"{status}: {name}", *(each for each in shown.splitlines() if each[:1] in "+-"), sep="\n")
     return counts
+
+
+def _mutmut(tree: Path, *arguments: str, is_read: bool = False) -> str:
+    # mutmut looks for mypy by its name.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "mutmut", *arguments]
+    output = subprocess.PIPE if is_read else None
+    run = subprocess.run(command, cwd=tree, env=environment, check=True, stdout=output, text=True)  # noqa: S603 - our own
+    return run.stdout or ""
 
 
 def print_mutants(counts: dict[str, Counter[str]]) -> None:
     """Print the table of docs/reference/mutation.md."""
-    statuses = sorted({status for each in counts.values() for status in each} - {KILLED})
-    print("", f"| module | mutants | {KILLED} | {' | '.join(statuses)} |", sep="\n")
-    print("|---|" + "---|" * (len(statuses) + 2))
+    statuses = [*REFUSED, *sorted({status for each in counts.values() for status in each} - set(REFUSED))]
+    print("", f"| module | mutants | {' | '.join(statuses)} |", sep="\n")
+    print("|---|" + "---|" * (len(statuses) + 1))
     for module, each in sorted(counts.items()):
-        numbers = [each.total(), each[KILLED], *(each[status] for status in statuses)]
+        numbers = [each.total(), *(each[status] for status in statuses)]
         print(f"| `{module}` | {' | '.join(map(str, numbers))} |")
 
 
