@@ -12,6 +12,7 @@ import migrations
 from app import clock, ingest_cli, proof_cli, settings
 from app.accounting import cli as books_cli
 from app.db import Database
+from app.devices.cli import box_commands
 from app.ledger_cli import ledger_commands
 from app.reconciliation.cli import reconcile
 from app.reconciliation.records.cli import usage_commands
@@ -34,6 +35,7 @@ def commands() -> None:
 
 
 commands.add_command(ledger_commands)
+commands.add_command(box_commands)
 commands.add_command(ingest_cli.ingest)
 commands.add_command(ingest_cli.broker)
 commands.add_command(reconcile)

@@ -437,9 +437,9 @@ TEXTS: dict[Code, RefusalText] = {
     Code.BOX_REVOKED: RefusalText(
         S.CONFLICT,
         "This collector box has been revoked.",
-        "该采集盒已停用。",
+        "该采集盒已吊销。",
         "A revoked box stays out; enrol it as a new one.",
-        "停用后不能恢复，请作为新采集盒注册。",
+        "吊销后不能恢复，请作为新采集盒注册。",
     ),
     Code.THRESHOLDS_WRONG: RefusalText(
         S.UNPROCESSABLE_ENTITY,

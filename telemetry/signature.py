@@ -98,12 +98,13 @@ def stuck_at_w(readings: Sequence[Reading], *, window_ms: int) -> float | None:
     power_w = readings[0].powers_w[0]
     if any(value != power_w for reading in readings for value in reading.powers_w):
         return None
-    counted = [reading.energy_wh for reading in readings if reading.energy_wh is not None]
-    moved_wh = counted[-1] - counted[0] if counted else None
+    counted = [(reading.end_ms, reading.energy_wh) for reading in readings if reading.energy_wh is not None]
+    # The counter stands as it was after a reading's last sample.
+    moved_wh = counted[-1][1] - counted[0][1] if len(counted) > 1 else None
     if power_w == 0:
         return power_w if moved_wh is not None and moved_wh >= MOVED_WH_MIN else None
     if power_w < STUCK_W_MIN:
         return None
-    expected_wh = power_w * (readings[-1].end_ms - readings[0].end_ms) / HOUR_MS
+    expected_wh = power_w * (counted[-1][0] - counted[0][0]) / HOUR_MS if counted else 0.0
     confirmed = moved_wh is not None and (ENERGY_SHARE_MIN * expected_wh <= moved_wh <= ENERGY_SHARE_MAX * expected_wh)
     return None if confirmed else power_w

@@ -8,18 +8,24 @@ import flask_smorest
 
 from app import clock
 from app.devices import parked, schemas, service
-from app.devices.boxes import enrolment
+from app.devices.boxes import alarms, enrolment, listing
+from app.devices.boxes.alarms import SeenAlarm
+from app.devices.boxes.enrolment import BoxPassword
+from app.devices.boxes.listing import BoxLine
+from app.devices.boxes.visibility import box_of
 from app.devices.models import BoxPlacement, Terminal
 from app.devices.parked import ParkedEvent
 from app.devices.service import EnrolmentCode
 from app.errors import Code
 from app.fields import PageQuery
 from app.people.models import Role
+from app.presentation import CENTER
 from app.problems import refuses
-from app.security import principal, require
+from app.security import change, principal, require
 from app.web import database
 
 STAFF = (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, Role.CLERK, Role.ADMIN)
+WATCHERS = (Role.SUB_CENTER_MANAGER, *CENTER)
 KNOWN = (Code.NOT_LOGGED_IN, Code.FORBIDDEN)
 
 blueprint = flask_smorest.Blueprint(
@@ -98,6 +104,79 @@ def place_box(body: dict[str, Any]) -> dict[str, Any]:
     return _placement(database().run(lambda session: enrolment.place_box(session, **body, actor=actor, at=clock.now())))
 
 
+@blueprint.get("/boxes")
+@refuses(blueprint, *KNOWN)
+@blueprint.arguments(schemas.BoxQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.BoxesSchema)
+@require(*WATCHERS)
+def list_boxes(query: dict[str, Any]) -> dict[str, Any]:
+    """Give a page of the boxes at the instruments that you look after; the center sees all."""
+    with database().reader() as session:
+        found = listing.list_boxes(session, reader=principal(), at=clock.now(), **query)
+        return {"boxes": [_box(line) for line in found.lines], "total": found.total}
+
+
+@blueprint.post("/boxes")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.REQUEST_ID_USED)
+@blueprint.arguments(schemas.NewBoxSchema)
+@blueprint.response(HTTPStatus.CREATED, schemas.BoxPasswordSchema)
+@require(Role.ADMIN)
+def enrol_box(body: dict[str, Any]) -> dict[str, Any]:
+    """Enrol a box: code, shard, and its password this one time."""
+    return _password(change(enrolment.enrol_box, **body))
+
+
+@blueprint.post("/boxes/<string:code>/password")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.BOX_REVOKED)
+@blueprint.response(HTTPStatus.CREATED, schemas.BoxPasswordSchema)
+@require(Role.ADMIN)
+def rotate_box_password(code: str) -> dict[str, Any]:
+    """Give a box a new password, told this one time; the old one is out when the broker has read the new one."""
+    return _password(change(enrolment.rotate_password, code=code))
+
+
+@blueprint.post("/boxes/<string:code>/revoke")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND)
+@blueprint.response(HTTPStatus.OK, schemas.BoxSchema)
+@require(Role.ADMIN)
+def revoke_box(code: str) -> dict[str, Any]:
+    """Take no more messages of a box, for good."""
+    change(enrolment.revoke_box, code=code)
+    with database().reader() as session:
+        return _box(listing.lines_of(session, [box_of(session, code=code, reader=principal())], at=clock.now())[0])
+
+
+@blueprint.get("/alarms")
+@refuses(blueprint, *KNOWN)
+@blueprint.arguments(schemas.AlarmQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.AlarmsSchema)
+@require(*WATCHERS)
+def list_alarms(query: dict[str, Any]) -> dict[str, Any]:
+    """Give a page of alarms: open ones with those first that nobody has acknowledged, or those that have passed."""
+    is_open = query.pop("is_open")
+    limits = page(query)
+    with database().reader() as session:
+        if is_open:
+            found = alarms.open_alarms(session, reader=principal(), limit=limits["limit"], offset=limits["offset"])
+        else:
+            found = alarms.closed_alarms(session, reader=principal(), limit=limits["limit"], offset=limits["offset"])
+        return {"alarms": [_alarm(each) for each in found]}
+
+
+@blueprint.post("/alarms/<int:alarm_id>/acknowledge")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.ALREADY_DECIDED)
+@blueprint.arguments(schemas.AcknowledgementSchema)
+@blueprint.response(HTTPStatus.OK, schemas.AlarmSchema)
+@require(Role.SUB_CENTER_MANAGER, Role.CLERK, Role.ADMIN)
+def acknowledge_alarm(body: dict[str, Any], alarm_id: int) -> dict[str, Any]:
+    """Say that you take care of an alarm; it closes by itself when its trouble has passed."""
+    reader, at = principal(), clock.now()
+    alarm = database().run(
+        lambda session: alarms.acknowledge(session, alarm_id=alarm_id, note=body["note"], reader=reader, at=at)
+    )
+    return _alarm(SeenAlarm(alarm=alarm, place=None))
+
+
 @blueprint.get("/parked-events")
 @refuses(blueprint, *KNOWN)
 @blueprint.arguments(schemas.ParkedQuery, location="query")
@@ -140,6 +219,56 @@ def terminal_json(terminal: Terminal) -> dict[str, Any]:
         "reader": terminal.reader,
         "unsent": terminal.unsent,
         "last_seq": terminal.last_seq,
+    }
+
+
+def _box(line: BoxLine) -> dict[str, Any]:
+    return {
+        "code": line.box.code,
+        "shard": line.box.shard,
+        "enrolled_at": line.box.enrolled_at,
+        "revoked_at": line.box.revoked_at,
+        "password_set_at": line.box.password_set_at,
+        "heard_at": line.heard_at,
+        "clock_behind_s": line.offset_s,
+        "missing_messages": line.missing,
+        "lost_messages": line.lost,
+        "backlog_messages": line.backlog,
+        "quality": line.quality,
+        "dead_letters": line.dead_letters,
+        "alarms": line.alarms,
+        "channels": [
+            {
+                "channel": each.channel,
+                "instrument_id": None if each.place is None else each.place.instrument_id,
+                "state": each.live.state,
+                "power_w": each.live.power_w,
+                "newest_reading_at": each.live.last_live_at,
+            }
+            for each in line.channels
+        ],
+    }
+
+
+def _password(made: BoxPassword) -> dict[str, Any]:
+    return {"code": made.box.code, "shard": made.box.shard, "password": made.password}
+
+
+def _alarm(seen: SeenAlarm) -> dict[str, Any]:
+    alarm = seen.alarm
+    return {
+        "id": alarm.id,
+        "kind": alarm.kind,
+        "subject": alarm.subject,
+        "box": alarm.box,
+        "channel": alarm.channel,
+        "instrument_id": None if seen.place is None else seen.place.instrument_id,
+        "detail": alarm.detail,
+        "opened_at": alarm.opened_at,
+        "closed_at": alarm.closed_at,
+        "acknowledged_at": alarm.acknowledged_at,
+        "acknowledged_by": alarm.acknowledged_by,
+        "note": alarm.note,
     }
 
 

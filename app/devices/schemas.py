@@ -2,8 +2,11 @@
 
 from marshmallow import fields, validate
 
-from app.devices.models import TerminalStatus
+from app.devices.boxes.listing import Order, Show
+from app.devices.models import AlarmKind, TerminalStatus
 from app.fields import Moment, PageQuery, Strict, Text, Whole
+from telemetry.models import CHANNELS_MAX
+from telemetry.states import State
 
 CODE = validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", error="Up to 32 letters, digits, dots and dashes.")
 CHANNEL_MAX = 63
@@ -74,6 +77,109 @@ class PlacementsSchema(Strict):
     """A page of placements."""
 
     placements = fields.List(fields.Nested(PlacementSchema), required=True)
+
+
+class BoxQuery(PageQuery):
+    """Which boxes."""
+
+    show = fields.Enum(Show, by_value=True, load_default=Show.IN_SERVICE)
+    order = fields.Enum(Order, by_value=True, load_default=Order.CODE)
+    search = fields.String(
+        load_default="", validate=validate.Length(max=100), metadata={"description": "Of code or instrument."}
+    )
+
+
+class ChannelSchema(Strict):
+    """A channel of a box now."""
+
+    channel = Whole(required=True, metadata={"example": 0})
+    instrument_id = Whole(required=True, allow_none=True, metadata={"example": 1})
+    state = fields.Enum(State, by_value=True, required=True)
+    power_w = fields.Float(required=True, allow_none=True, metadata={"example": 212.5})
+    newest_reading_at = Moment(required=True, allow_none=True)
+
+
+class BoxSchema(Strict):
+    """A box, how it is, and what is missing of it."""
+
+    code = fields.String(required=True, metadata={"example": "cb-abcd2345"})
+    shard = Whole(required=True, maximum=63, metadata={"example": 7})
+    enrolled_at = Moment(required=True)
+    revoked_at = Moment(required=True, allow_none=True)
+    password_set_at = Moment(required=True, allow_none=True)
+    heard_at = Moment(required=True, allow_none=True)
+    clock_behind_s = fields.Float(
+        required=True, allow_none=True, metadata={"description": "In the last day; below 0, ahead.", "example": 0.4}
+    )
+    missing_messages = Whole(required=True)
+    lost_messages = Whole(required=True, metadata={"description": "The box itself no longer has them."})
+    backlog_messages = Whole(required=True, metadata={"description": "What the box keeps, by its own word."})
+    quality = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Share of the last week that it told.", "example": 1.0}
+    )
+    dead_letters = Whole(required=True, metadata={"description": "Of the last 30 days."})
+    alarms = Whole(required=True, metadata={"description": "Open ones."})
+    channels = fields.List(fields.Nested(ChannelSchema), required=True)
+
+
+class BoxesSchema(Strict):
+    """A page of boxes, and how many there are."""
+
+    boxes = fields.List(fields.Nested(BoxSchema), required=True)
+    total = Whole(required=True)
+
+
+class NewBoxSchema(Strict):
+    """A box to enrol; the same request again makes no second one."""
+
+    request_id = fields.UUID(required=True, metadata={"example": "7b9f2f0e-0000-4000-8000-000000000001"})
+    channels = Whole(minimum=1, maximum=CHANNELS_MAX, load_default=1, metadata={"example": 1})
+    instrument_id = Whole(
+        minimum=1, load_default=None, allow_none=True, metadata={"description": "That channel 0 meters.", "example": 1}
+    )
+
+
+class BoxPasswordSchema(Strict):
+    """What a box logs in to the broker with; the password is told only now."""
+
+    code = fields.String(required=True, metadata={"example": "cb-abcd2345"})
+    shard = Whole(required=True, maximum=63, metadata={"example": 7})
+    password = fields.String(required=True)
+
+
+class AlarmQuery(PageQuery):
+    """Which alarms."""
+
+    is_open = fields.Boolean(load_default=True, data_key="open", metadata={"description": "Those that are open."})
+
+
+class AlarmSchema(Strict):
+    """Something wrong, from when to when."""
+
+    id = Whole(required=True)
+    kind = fields.Enum(AlarmKind, by_value=True, required=True)
+    subject = fields.String(required=True, metadata={"example": "cb-abcd2345/0"})
+    box = fields.String(required=True, allow_none=True, metadata={"example": "cb-abcd2345"})
+    channel = Whole(required=True, allow_none=True, metadata={"example": 0})
+    instrument_id = Whole(required=True, allow_none=True, metadata={"description": "Where the box stands now."})
+    detail = fields.Dict(required=True, metadata={"description": "The figures behind it."})
+    opened_at = Moment(required=True)
+    closed_at = Moment(required=True, allow_none=True)
+    acknowledged_at = Moment(required=True, allow_none=True)
+    acknowledged_by = fields.String(required=True, allow_none=True)
+    note = fields.String(required=True)
+
+
+class AlarmsSchema(Strict):
+    """A page of alarms."""
+
+    alarms = fields.List(fields.Nested(AlarmSchema), required=True)
+
+
+class AcknowledgementSchema(Strict):
+    """What a person does about an alarm."""
+
+    note = Text(minimum=0, maximum=500, load_default="", metadata={"example": "电工今天下午去现场。"})
 
 
 class ParkedQuery(PageQuery):
