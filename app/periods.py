@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 _FORM = re.compile(r"(\d{4})-(\d{2})")
@@ -57,3 +57,21 @@ class Month:
 def day_began(at: datetime, *, zone: ZoneInfo) -> datetime:
     """Give the midnight that began the day of a moment at the site."""
     return at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def bounds(since: datetime, until: datetime, *, by: str, zone: ZoneInfo) -> list[datetime]:
+    """Give the moments that part a time: its ends, and the site's midnights between them that begin a month or a day.
+
+    `by` is month, day or whole; whole parts nothing.
+    """
+    found = [since]
+    while by != "whole":
+        here = found[-1].astimezone(zone)
+        following = (
+            here.date() + timedelta(days=1) if by == "day" else Month(here.year, here.month).next.since(zone).date()
+        )
+        begins = datetime(following.year, following.month, following.day, tzinfo=zone)
+        if begins >= until:
+            break
+        found.append(begins)
+    return [*found, until]

@@ -66,6 +66,12 @@ NAVIGATION = (
     Entry("reports_pages.wall", _l("Live wall"), "layout-grid", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("reports_pages.ledger_view", _l("Ledger view"), "report-money", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry(
+        "reports_pages.machine_hours",
+        _l("Machine-hours"),
+        "hourglass",
+        (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, *CENTER),
+    ),
+    Entry(
         "usage_pages.usage_records",
         _l("Usage records"),
         "shield-check",

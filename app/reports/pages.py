@@ -13,8 +13,9 @@ from app.exports.download import send_sheet, wanted_format
 from app.people.models import Role
 from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
-from app.reports import evidence_schemas, picture, service, sheets, wording
+from app.reports import evidence_schemas, hours_sheets, picture, service, sheets, wording
 from app.security import principal, principal_or_none, require
+from app.spans import Span, read_span
 
 blueprint = Blueprint("reports_pages", __name__)
 
@@ -235,6 +236,49 @@ def instrument_charges(instrument_id: int) -> Any:
         )
 
 
+@blueprint.get("/machine-hours")
+@require(*WATCHES_INSTRUMENTS)
+def machine_hours() -> Any:
+    """Show the hours of every instrument in a month or any days, or give them as a file."""
+    zone, form = web.settings().site_timezone, wanted_format()
+    span = read_span(request.args, zone=zone, at=clock.now())
+    with web.database().reader() as session:
+        found = service.machine_hours(session, reader=principal(), since=span.since, until=span.until, at=clock.now())
+        if form is not None:
+            return send_sheet(hours_sheets.instruments_sheet(found, span=span), form)
+        return render_template("reports/machine_hours.html", found=found, file_url=_here, **_days(span))
+
+
+@blueprint.get("/machine-hours/<int:instrument_id>")
+@require(*WATCHES_INSTRUMENTS)
+def machine_hours_of(instrument_id: int) -> Any:
+    """Show the hours of one instrument month by month of a year, or give them as a file."""
+    g.section = "reports_pages.machine_hours"
+    zone, form = web.settings().site_timezone, wanted_format()
+    present = periods.Month.of(clock.now(), zone=zone).year
+    year = min(max(_whole("year", default=present), periods.FIRST_YEAR), present)
+    bounds = [periods.Month(year, month).since(zone) for month in range(1, 13)]
+    bounds.append(periods.Month(year, 12).until(zone))
+    with web.database().reader() as session:
+        found = service.machine_hours_of(
+            session, instrument_id=instrument_id, reader=principal(), bounds=bounds, at=clock.now()
+        )
+        if not found.lines:  # the year begins at this very moment
+            raise Refusal(Code.NOT_FOUND)
+        if form is not None:
+            return send_sheet(hours_sheets.months_sheet(found, year=year), form)
+        return render_template(
+            "reports/instrument_hours.html",
+            found=found,
+            instrument=found.lines[0].instrument,
+            year=year,
+            file_url=_here,
+            links=Links(
+                previous_url=_here(year=str(year + 1)) if year < present else "", next_url=_here(year=str(year - 1))
+            ),
+        )
+
+
 @blueprint.get("/today")
 @require(*CENTER)
 def today() -> Any:
@@ -272,6 +316,15 @@ def _months(month: periods.Month) -> dict[str, Any]:
     }
 
 
+def _days(span: Span) -> dict[str, Any]:
+    """Give what a page shows to choose its days; only a month has neighbours."""
+    links = Links()
+    if span.month is not None:
+        later = _here(month=str(span.month.next)) if span.until <= clock.now() else ""
+        links = Links(previous_url=later, next_url=_here(month=str(span.month.previous)))
+    return {"span": span, "links": links}
+
+
 def _page(name: str = "page") -> int:
     return max(1, _whole(name, default=1))
 
@@ -294,4 +347,7 @@ def _here(**changed: str) -> str:
     """Give the present address with some of its values changed."""
     values: dict[str, Any] = dict(request.args.items()) | dict(request.view_args or {}) | changed
     values.pop("lang", None)
+    if "month" in changed:
+        values.pop("since", None)
+        values.pop("until", None)
     return url_for(request.endpoint or "reports_pages.home", **values)

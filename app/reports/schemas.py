@@ -1,6 +1,6 @@
 """What the JSON doors of reports give but for evidence: a statement, the ledger view, the wall."""
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from app.fields import Moment, Strict, Whole
 from telemetry.states import State
@@ -105,3 +105,77 @@ class WallSchema(Strict):
     """What happens now on the instruments you look after."""
 
     instruments = fields.List(fields.Nested(TileSchema), attribute="tiles", required=True)
+
+
+class MeasuredHoursSchema(Strict):
+    """What the boxes measured, in seconds: total + off + idle + unknown = the whole period."""
+
+    period_s = Whole(required=True, metadata={"example": 2_592_000})
+    total_s = Whole(required=True, metadata={"description": "Switched on (总机时).", "example": 612_000})
+    running_s = Whole(required=True, metadata={"description": "In uses.", "example": 401_400})
+    effective_s = Whole(
+        required=True,
+        metadata={
+            "description": "With warm-up and after-treatment up to the allowance (有效机时).",
+            "example": 455_000,
+        },
+    )
+    off_s = Whole(required=True, metadata={"example": 1_900_000})
+    idle_s = Whole(required=True, metadata={"description": "Not running; on or off not told apart.", "example": 0})
+    unknown_s = Whole(required=True, metadata={"description": "No box told. It is not off.", "example": 80_000})
+    unseen_s = Whole(required=True, metadata={"description": "Part of running_s: short silences.", "example": 300})
+    uses = Whole(required=True, metadata={"description": "Uses that began in the period.", "example": 42})
+    provisional = fields.Boolean(required=True, metadata={"description": "Late data may still change it."})
+
+
+class VerifiedHoursSchema(Strict):
+    """What card and box together prove, in seconds."""
+
+    uses = Whole(required=True, metadata={"example": 40})
+    charged_s = Whole(required=True, metadata={"example": 430_000})
+    effective_s = Whole(required=True, metadata={"example": 425_000})
+    external_s = Whole(required=True, metadata={"description": "For other units (对外服务机时).", "example": 120_000})
+    external_uses = Whole(required=True, metadata={"example": 9})
+
+
+class HoursLineSchema(Strict):
+    """One instrument in one time."""
+
+    instrument_id = fields.Integer(attribute="instrument.id", required=True, metadata={"example": 1})
+    code = fields.String(attribute="instrument.code", required=True, metadata={"example": "CQ0002"})
+    name_zh = fields.String(attribute="instrument.name_zh", required=True)
+    name_en = fields.String(attribute="instrument.name_en", required=True)
+    since = Moment(required=True)
+    until = Moment(required=True)
+    measured = fields.Nested(MeasuredHoursSchema, required=True)
+    verified = fields.Nested(VerifiedHoursSchema, required=True)
+
+
+class StateNamesSchema(Strict):
+    """What a state of ours is called in other models; empty: they have no word that would be true."""
+
+    state = fields.Enum(State, by_value=True, required=True)
+    lads_device = fields.String(required=True, metadata={"example": "Operate"})
+    lads_functional_unit = fields.String(required=True, metadata={"example": "Running"})
+    machinery_item = fields.String(required=True, metadata={"example": "Executing"})
+    packml = fields.String(required=True, metadata={"example": "Execute"})
+    semi_e10 = fields.String(required=True, metadata={"example": "Productive"})
+
+
+class MachineHoursSchema(Strict):
+    """Machine-hours of instruments over [since, until), or up to now where that is earlier."""
+
+    since = Moment(required=True)
+    until = Moment(required=True)
+    lines = fields.List(fields.Nested(HoursLineSchema), required=True)
+    state_names = fields.List(fields.Nested(StateNamesSchema), required=True)
+
+
+class InstrumentHoursQuery(PeriodQuery):
+    """A time of at most 400 days, and how to part it."""
+
+    by = fields.String(
+        load_default="month",
+        validate=validate.OneOf(("month", "day", "whole")),
+        metadata={"description": "month or day of the site's calendar, or whole.", "example": "month"},
+    )

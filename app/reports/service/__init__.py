@@ -9,6 +9,7 @@ from app.reports.service.charges import (
 )
 from app.reports.service.evidence import Evidence, evidence, proofs
 from app.reports.service.exceptions import ExceptionLine, Exceptions, UnpaidRun, UnpaidUse, exceptions, unpaid_use
+from app.reports.service.hours import HoursLine, MachineHours, machine_hours, machine_hours_of
 from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
 from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
 from app.reports.service.postings import Posting, Side
@@ -27,9 +28,11 @@ __all__ = [
     "Exceptions",
     "Figures",
     "Happening",
+    "HoursLine",
     "InstrumentCharges",
     "LedgerView",
     "Listing",
+    "MachineHours",
     "Money",
     "Node",
     "Place",
@@ -53,6 +56,8 @@ __all__ = [
     "evidence",
     "exceptions",
     "ledger_view",
+    "machine_hours",
+    "machine_hours_of",
     "open_charges",
     "place",
     "prices",
