@@ -25,6 +25,8 @@ GROWTH_ROUNDS_MAX = 200
 IN_USE = (SessionStatus.ACTIVE, SessionStatus.STALE)
 CHARGED = (SessionStatus.CAPTURED, SessionStatus.AUTO_ENDED)
 ONE_SECOND = timedelta(seconds=1)
+# A box that has been silent for longer than this is not silent by any rule.
+SILENCE_S_MAX = 31 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +72,10 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInf
         if grown == hull:
             break
         hull = grown
-    rules = rules_of(
-        session, instrument_id=instrument_id, within=Span(hull.start_s, max(hull.end_s, to_s(at))), zone=zone
-    )
+    # From where the boxes fell silent, for that silence may be a normal one.
+    since_s = min(hull.start_s, max(settled_s, hull.start_s - SILENCE_S_MAX))
+    within = Span(since_s, max(hull.end_s, to_s(at)))
+    rules = rules_of(session, instrument_id=instrument_id, within=within, zone=zone)
     return Gathered(
         instrument_id=instrument_id,
         case=Case(

@@ -197,3 +197,41 @@ def test_a_run_that_may_still_grow_keeps_its_charge_provisional() -> None:
     outcome = reconcile(charge("a", "9:00-10:00"), run(1, "9:05-9:55", final=False))
     assert outcome.charges[0].verdict == ChargeVerdict.PROVISIONAL
     assert outcome.runs[0].verdict == BoxVerdictKind.PROVISIONAL
+
+
+def test_a_clock_offset_above_the_tolerance_accuses_nobody_but_may_confirm() -> None:
+    """The box says of itself that its clock is off: 40 minutes too late."""
+    outcome = reconcile(charge("a", "9:00-11:00"), run(1, "9:43-11:35", quality="clock"))
+    assert verdicts(outcome) == ["box_suspect", "box_suspect"]
+
+
+def test_a_clock_step_inside_a_charge_cuts_the_run_and_accuses_nobody() -> None:
+    """At 10:00 the clock jumps back by half an hour: the second part of the run is laid over the first one."""
+    seen = reconcile(
+        charge("a", "9:00-12:00"), run(1, "9:05-10:00", quality="clock"), run(2, "9:30-11:25", quality="clock")
+    )
+    assert verdicts(seen)[0] in {"matched_split", "box_suspect"}
+    assert control_totals(seen).overlap_s == (11 * 60 + 25 - 9 * 60 - 5) * 60
+
+
+def test_a_charge_over_the_end_of_a_month_is_one_charge() -> None:
+    month_end_h = 31 * 24
+    outcome = reconcile(
+        charge("a", f"{month_end_h - 2}:00-{month_end_h + 2}:00"),
+        run(1, f"{month_end_h - 2}:05-{month_end_h + 1}:55"),
+        settled=f"{month_end_h + 24}:00",
+    )
+    assert verdicts(outcome) == ["matched", "covered"]
+
+
+def test_a_gap_inside_a_charge_is_unknown_and_not_idle() -> None:
+    outcome = reconcile(
+        charge("a", "9:00-14:00"), run(1, "9:05-11:00", quality="cut"), run(2, "11:50-13:55"), unknown=("11:00-11:50",)
+    )
+    assert verdicts(outcome) == ["matched_split", "covered", "covered"]
+    assert (outcome.charges[0].unknown_s, outcome.charges[0].idle_s) == (50 * 60, 0)
+
+
+def test_a_card_without_power_and_power_without_a_card_lie_side_by_side() -> None:
+    outcome = reconcile(charge("a", "9:00-10:00"), run(1, "10:00-11:00"))
+    assert verdicts(outcome) == ["phantom", "unpaid"]

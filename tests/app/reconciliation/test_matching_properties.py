@@ -5,11 +5,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reconciliation.cases import Case, Charge, ChargeDecision, Run, Settings, canonical
-from app.reconciliation.components import components
+from app.reconciliation.cases import Case, Charge, ChargeDecision, Rule, Run, Settings, canonical
+from app.reconciliation.components import any_segments, calm_segments, components
 from app.reconciliation.matching import control_totals, decide
-from app.reconciliation.models import VERIFYING, ChargeVerdict
+from app.reconciliation.models import VERIFYING, BoxVerdictKind, ChargeVerdict, RuleKind
 from app.reconciliation.spans import Span, clip, intersect, seconds, subtract, union
+from app.reconciliation.sweep import Stretches, stretches, sweep
 
 SETTINGS = Settings()
 HORIZON_S = 40_000
@@ -47,15 +48,26 @@ def cases(draw: st.DrawFn) -> Case:
         unknown=union(draw(st.lists(spans, max_size=3))),
         settled_s=draw(st.sampled_from([0, HORIZON_S // 2, 10 * HORIZON_S])),
         given_up_s=0,
+        rules=tuple(
+            Rule(
+                id=number,
+                kind=kind,
+                spans=union([span]),
+                run_s_max=draw(lengths) if kind is RuleKind.BACKGROUND else None,
+            )
+            for number, (kind, span) in enumerate(
+                draw(st.lists(st.tuples(st.sampled_from(RuleKind), spans), max_size=3))
+            )
+        ),
     )
 
 
 @given(case=cases(), random=st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_change_a_byte(case: Case, random: object) -> None:
-    charges, runs = list(case.charges), list(case.runs)
-    random.shuffle(charges)  # type: ignore[attr-defined]
-    random.shuffle(runs)  # type: ignore[attr-defined]
-    shuffled = replace(case, charges=tuple(charges), runs=tuple(runs))
+    charges, runs, rules = list(case.charges), list(case.runs), list(case.rules)
+    for each in (charges, runs, rules):
+        random.shuffle(each)  # type: ignore[attr-defined]
+    shuffled = replace(case, charges=tuple(charges), runs=tuple(runs), rules=tuple(rules))
     assert canonical(decide(shuffled, settings=SETTINGS)) == canonical(decide(case, settings=SETTINGS))
 
 
@@ -125,3 +137,49 @@ def test_spans_obey_the_arithmetic_of_sets(ones: tuple[Span, ...], others: tuple
     assert intersect(ones, others) == intersect(others, ones)
     assert clip(ones, to=frame) == intersect(ones, [frame])
     assert union([*subtract(ones, others), *intersect(ones, others)]) == ones
+
+
+@given(case=cases())
+def test_maintenance_and_background_only_ever_take_debts_away(case: Case) -> None:
+    """Whoever owed nothing owes nothing after a rule; who used an instrument uses it still."""
+    owing = {BoxVerdictKind.UNPAID, BoxVerdictKind.UNPAID_HEAD, BoxVerdictKind.UNPAID_TAIL}
+    plain = decide(replace(case, rules=()), settings=SETTINGS)
+    ruled = decide(case, settings=SETTINGS)
+    owed = {run.run_id for run in plain.runs if run.verdict in owing}
+    assert {run.run_id for run in ruled.runs if run.verdict in owing} <= owed
+    assert [run.overlap_s for run in ruled.runs] == [run.overlap_s for run in plain.runs]
+
+
+@given(case=cases())
+def test_a_calm_component_is_cut_the_same_from_the_sweeps_pairs_as_second_by_second(case: Case) -> None:
+    for part in components(charges=case.charges, runs=case.runs):
+        if part.calm:
+            slow = {segment for segment in any_segments(part) if segment.charge or segment.run}
+            assert set(calm_segments(part)) == slow
+
+
+lanes = st.lists(st.tuples(st.integers(0, 2), spans), max_size=12)
+
+
+@given(charges=lanes, runs=lanes)
+def test_the_sweep_finds_the_pairs_and_components_that_trying_all_finds(
+    charges: list[tuple[int, Span]], runs: list[tuple[int, Span]]
+) -> None:
+    def arrays(nodes: list[tuple[int, Span]]) -> Stretches:
+        made = stretches([span for _, span in nodes])
+        return made._replace(lane=stretches([(lane, 0) for lane, _ in nodes]).start_s)
+
+    swept = sweep(charges=arrays(charges), runs=arrays(runs))
+    found = zip(swept.pair_charge.tolist(), swept.pair_run.tolist(), swept.pair_overlap_s.tolist(), strict=True)
+    assert set(found) == {
+        (place, other, min(one.end_s, two.end_s) - max(one.start_s, two.start_s))
+        for place, (lane, one) in enumerate(charges)
+        for other, (lane_, two) in enumerate(runs)
+        if lane == lane_ and min(one.end_s, two.end_s) > max(one.start_s, two.start_s)
+    }
+    labels = [*swept.charge_component.tolist(), *swept.run_component.tolist()]
+    for place, (lane, one) in enumerate(nodes := [*charges, *runs]):
+        for other, (lane_, two) in enumerate(nodes):
+            if lane == lane_ and min(one.end_s, two.end_s) > max(one.start_s, two.start_s):
+                assert labels[place] == labels[other]
+    assert len(set(labels)) == swept.components

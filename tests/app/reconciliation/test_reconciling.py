@@ -1,5 +1,6 @@
 """Charges and box messages in, verdicts and usage records out: incremental, repeatable, never edited."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
@@ -281,3 +282,23 @@ def test_a_charge_nobody_knows_is_not_found(world: World) -> None:
         service.rerun(session, session_id=uuid4(), reader=clerk, at=at(0))
     with world.database.reader() as session:
         assert session.scalars(select(Verdict)).all() == []
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_any_order_of_arrival_with_repeats_and_decisions_between_leaves_the_same(world: World, seed: int) -> None:
+    """A day's messages shuffled, repeated, in pieces, with the job running in between: the same verdicts and seconds."""
+    chance = random.Random(seed)  # noqa: S311 - a test must come out the same
+    charges = [world.charge(10, 70), world.charge(80, 110)]
+    watts = [STANDBY_W] * 13 + [RUN_W] * 52 + [STANDBY_W] * 55 + [RUN_W] * 15 + [STANDBY_W] * 40
+    messages = [minute(number + 1, power) for number, power in enumerate(watts)]
+    messages += chance.sample(messages, 20)
+    chance.shuffle(messages)
+    for start in range(0, len(messages), 50):
+        world.server.measured(messages[start : start + 50])
+        world.server.derive(now=at(len(watts)))
+        world.reconcile(minutes=len(watts))
+    world.reconcile(minutes=len(watts) + 20)
+    found = [world.versions(charge)[-1] for charge in charges]
+    said = [(row.verdict.value, row.overlap_s, row.charge_only_s, row.evidence["idle_s"]) for row in found]
+    assert said == [("matched", 3120, 480, 0), ("phantom", 0, 1800, 1800)]
+    assert world.box_verdicts() == ["covered", "unpaid"]
