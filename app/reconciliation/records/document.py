@@ -16,7 +16,9 @@ from app.reconciliation.models import UsageRecord
 KIND = "usage-record"
 FORMAT = "testcard-usage-record-v1"
 PLAIN = (
-    *("version", "withdrawn", "external", "group_id", "charged_s", "effective_s", "running_s", "overlap_s"),
+    *("version", "withdrawn", "external", "charged_s", "effective_s", "running_s", "overlap_s"),
+    # Beside their codes, for these are what readers join and add up by.
+    *("instrument_id", "group_id", "unit_id", "sub_center_id", "account_id", "verdict_id"),
     *("energy_wh", "amount_fen", "paid_principal_fen", "paid_subsidy_fen", "algorithm_version", "verified_by"),
 )
 RENAMED = {

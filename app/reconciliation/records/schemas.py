@@ -126,7 +126,12 @@ class UsageDocumentSchema(Strict):
         required=True, metadata={"description": "True: the use is verified no longer, and no version holds."}
     )
     instrument = fields.String(required=True, metadata={"description": "The instrument's code.", "example": "CQ-0001"})
+    instrument_id = Whole(required=True, metadata={"description": "Its id.", "example": 1})
     group_id = Whole(required=True, metadata={"description": "Its group (机组) at that time.", "example": 1})
+    unit_id = Whole(required=True, metadata={"description": "Its member unit at that time.", "example": 1})
+    sub_center_id = Whole(
+        required=True, allow_none=True, metadata={"description": "The unit's sub-center at that time.", "example": 1}
+    )
     unit = fields.String(required=True, metadata={"description": "Code of the member unit.", "example": "CQU"})
     sub_center = fields.String(
         required=True,
@@ -134,6 +139,7 @@ class UsageDocumentSchema(Strict):
         metadata={"description": "Code of the sub-center; null: the center's own.", "example": "SC-LAB"},
     )
     account = fields.String(required=True, metadata={"description": "Number of the card account that paid."})
+    account_id = Whole(required=True, metadata={"description": "Its id.", "example": 7})
     customer_class = fields.Enum(
         CustomerClass, by_value=True, required=True, metadata={"description": "Whose prices were applied."}
     )
@@ -159,6 +165,7 @@ class UsageDocumentSchema(Strict):
     verdict = fields.Enum(
         ChargeVerdict, by_value=True, required=True, metadata={"description": "What reconciliation said."}
     )
+    verdict_id = Whole(required=True, metadata={"description": "The version of the verdict.", "example": 12})
     algorithm_version = Whole(required=True, metadata={"description": "Of the matching.", "example": 1})
     verified_by = fields.String(
         required=True,

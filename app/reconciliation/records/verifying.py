@@ -100,7 +100,7 @@ class _Reading:
             self._find("record_changed", record, derived=sealed.hex(), found=digest.hex())
         before = self._last
         if before is not None and before.record.session_id == record.session_id:
-            self._follow(before, record, digest=digest)
+            self._follow(before, record)
         else:
             self.end()
             if record.version != 1 or record.previous_digest is not None:
@@ -111,17 +111,18 @@ class _Reading:
         """Look at the newest version of the use that was read last: nothing follows it."""
         if self._last is not None:
             record = self._last.record
-            if (record.superseded_at is None) == record.withdrawn:
+            if record.superseded_at != (record.verified_at if record.withdrawn else None):
                 self._find("record_holds", record, derived=_word(record.withdrawn), found=_moment(record.superseded_at))
 
-    def _follow(self, before: _Last, record: UsageRecord, *, digest: bytes) -> None:
-        _ = digest
+    def _follow(self, before: _Last, record: UsageRecord) -> None:
         if record.version != before.record.version + 1 or record.previous_digest != before.digest:
             derived = f"version {before.record.version + 1} after {before.digest.hex()}"
             previous = "nothing" if record.previous_digest is None else record.previous_digest.hex()
             self._find("record_chain", record, derived=derived, found=f"version {record.version} after {previous}")
-        if before.record.superseded_at is None:
-            self._find("record_holds", before.record, derived=f"until version {record.version}", found="holds")
+        ended_at = before.record.verified_at if before.record.withdrawn else record.verified_at
+        if before.record.superseded_at != ended_at:
+            found = _moment(before.record.superseded_at)
+            self._find("record_holds", before.record, derived=f"superseded at {ended_at.isoformat()}", found=found)
 
     def _find(self, check: str, record: UsageRecord, *, derived: str, found: str) -> None:
         self.findings.append(

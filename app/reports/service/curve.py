@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 from telemetry.states import Reading, State, Stretch
 
-
-class Sample(NamedTuple):
-    """One measured mean power at its beginning."""
-
-    at_ms: int
-    power_w: float
+Sample = tuple[int, float]
+"""One measured mean power: its beginning in ms since 1970, and W. Bare, for a week has 60,000 of them."""
 
 
 class StateSpan(NamedTuple):
@@ -26,9 +22,9 @@ def samples(readings: Iterable[Reading], *, start_ms: int, end_ms: int) -> list[
     """Give the samples that begin in [start_ms, end_ms), in order; where readings overlap, the earlier one counts."""
     found: list[Sample] = []
     for reading in readings:
-        first = found[-1].at_ms + 1 if found else start_ms
+        first = found[-1][0] + 1 if found else start_ms
         found += [
-            Sample(at_ms, power_w)
+            (at_ms, power_w)
             for index, power_w in enumerate(reading.powers_w)
             if first <= (at_ms := reading.start_ms + index * reading.step_ms) < end_ms
         ]
@@ -46,16 +42,18 @@ def reduce_samples(found: Sequence[Sample], *, limit: int) -> list[Sample]:
         return list(found)
     shares = (limit - 2) // 2
     first, last = found[0], found[-1]
-    length_ms = last.at_ms - first.at_ms + 1
-    extremes: dict[int, tuple[Sample, Sample]] = {}
+    begin_ms, length_ms = first[0], last[0] - first[0] + 1
+    lowest: dict[int, Sample] = {}
+    highest: dict[int, Sample] = {}
     for sample in found[1:-1]:
-        share = (sample.at_ms - first.at_ms) * shares // length_ms
-        lowest, highest = extremes.get(share, (sample, sample))
-        extremes[share] = (
-            sample if sample.power_w < lowest.power_w else lowest,
-            sample if sample.power_w > highest.power_w else highest,
-        )
-    inner = {sample for pair in extremes.values() for sample in pair}
+        share = (sample[0] - begin_ms) * shares // length_ms
+        if share not in lowest:
+            lowest[share] = highest[share] = sample
+        elif sample[1] < lowest[share][1]:
+            lowest[share] = sample
+        elif sample[1] > highest[share][1]:
+            highest[share] = sample
+    inner = {*lowest.values(), *highest.values()}
     return [first, *sorted(inner), last]
 
 
@@ -106,4 +104,4 @@ def _joined(spans: Iterable[StateSpan]) -> list[StateSpan]:
 
 def is_ordered(found: Sequence[Sample]) -> bool:
     """Say whether each sample comes later than the one before it."""
-    return all(before.at_ms < after.at_ms for before, after in pairwise(found))
+    return all(before[0] < after[0] for before, after in pairwise(found))

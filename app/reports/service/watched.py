@@ -90,14 +90,14 @@ def watched_around(
         stretches(found, calibrations=dated), start_ms=to_ms(since), end_ms=to_ms(until), limit=STATES_MAX
     )
     reduced = reduce_samples(measured, limit=min(points_max, POINTS_MAX))
-    states = state_at(spans, (sample.at_ms for sample in reduced))
+    states = state_at(spans, (at_ms for at_ms, _power_w in reduced))
     holding = _holding(dated, at=start)
     watched = Watched(
         box=placement.box,
         channel=placement.channel,
         measured=len(measured),
         points=tuple(
-            Point(from_ms(sample.at_ms), sample.power_w, state) for sample, state in zip(reduced, states, strict=True)
+            Point(from_ms(at_ms), power_w, state) for (at_ms, power_w), state in zip(reduced, states, strict=True)
         ),
         states=tuple(Stretch(from_ms(span.start_ms), from_ms(span.end_ms), span.state) for span in spans),
         gaps=telemetry.coverage(session, box=placement.box, channel=placement.channel, start=since, end=until).gaps,

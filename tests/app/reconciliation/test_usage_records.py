@@ -136,6 +136,7 @@ def test_money_that_went_back_is_not_in_the_record(till: Till) -> None:
         ("UPDATE app.usage_record SET evidence = evidence || '{{\"runs\": [1.5]}}' WHERE {}", "record_changed"),
         ("UPDATE app.usage_record SET document_id = gen_random_uuid() WHERE {}", "record_unknown"),
         ("UPDATE app.usage_record SET superseded_at = now() WHERE {}", "record_holds"),
+        ("UPDATE app.usage_record SET unit_id = unit_id + 1 WHERE {}", "record_changed"),
         ("UPDATE ledger.documents SET digest = sha256('x')", "record_changed"),
     ],
 )
@@ -159,6 +160,25 @@ def test_a_removed_record_and_a_withdrawal_that_was_taken_back_are_named(till: T
         found = verifying.verify_records(session).findings
     missing = {finding.document_id for finding in found if finding.check == "record_missing"}
     assert missing == {document_id_of(gone, version=1), document_id_of(back, version=2)}
+
+
+def test_every_column_that_anybody_reads_is_in_the_sealed_form(till: Till) -> None:
+    charge = till.use_verified(10_000)
+    (record,) = versions(till.database, charge)
+    sealed = records.digest_of(record)
+    unsealed = set()
+    for column in [each.name for each in UsageRecord.__table__.columns]:
+        before = getattr(record, column)
+        for other in (uuid4(), b"x", "own_unit", "phantom", -1, "changed", {"runs": []}, at(7_000)):
+            setattr(record, column, other)
+            try:
+                changed = records.digest_of(record) != sealed
+            except (AttributeError, TypeError, ValueError):
+                continue
+            if not changed:
+                unsealed.add(column)
+        setattr(record, column, before)
+    assert unsealed == {"id", "superseded_at"}, "the one is the table's own, the other follows from the next version"
 
 
 @pytest.mark.parametrize(

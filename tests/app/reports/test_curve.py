@@ -18,7 +18,7 @@ from telemetry.states import Reading, State, Stretch
 
 CURVES = st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 5_000, width=32)), max_size=300).map(
     lambda steps: [
-        Sample(at_ms, power_w)
+        (at_ms, power_w)
         for at_ms, power_w in zip(
             [sum(gap for gap, _ in steps[: place + 1]) for place in range(len(steps))],
             [power_w for _, power_w in steps],
@@ -40,14 +40,14 @@ def test_a_reduced_curve_keeps_both_ends_and_both_extremes_within_the_limit(curv
     else:
         assert (reduced[0], reduced[-1]) == (curve[0], curve[-1])
         for extreme in (min, max):
-            wanted = extreme(sample.power_w for sample in curve)
-            assert extreme(sample.power_w for sample in reduced) == wanted
+            wanted = extreme(power_w for _, power_w in curve)
+            assert extreme(power_w for _, power_w in reduced) == wanted
 
 
 def test_a_spike_of_one_reading_in_a_week_is_not_lost() -> None:
-    week = [Sample(10_000 * number, 5.0) for number in range(60_480)]
-    week[31_337] = Sample(313_370_000, 900.0)
-    week[41_000] = Sample(410_000_000, 0.0)
+    week = [(10_000 * number, 5.0) for number in range(60_480)]
+    week[31_337] = (313_370_000, 900.0)
+    week[41_000] = (410_000_000, 0.0)
     reduced = reduce_samples(week, limit=2_000)
     assert {week[31_337], week[41_000]} <= set(reduced)
     assert len(reduced) <= 2_000
@@ -57,8 +57,8 @@ def test_where_two_messages_overlap_the_earlier_one_counts_and_nothing_is_told_t
     first = Reading(start_ms=0, step_ms=10, powers_w=[1.0, 2.0, 3.0])
     again = Reading(start_ms=10, step_ms=10, powers_w=[9.0, 9.0, 4.0])
     found = samples([first, again], start_ms=0, end_ms=1_000)
-    assert found == [Sample(0, 1.0), Sample(10, 2.0), Sample(20, 3.0), Sample(30, 4.0)]
-    assert samples([first], start_ms=5, end_ms=20) == [Sample(10, 2.0)]
+    assert found == [(0, 1.0), (10, 2.0), (20, 3.0), (30, 4.0)]
+    assert samples([first], start_ms=5, end_ms=20) == [(10, 2.0)]
 
 
 PARTS = st.lists(st.tuples(st.integers(1, 10_000), st.sampled_from(State)), min_size=1, max_size=120).map(
