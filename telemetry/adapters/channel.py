@@ -164,7 +164,9 @@ class Channel:
         expected.energy_wh += (self._power_w or 0.0) * passed.total_seconds() / SECONDS_PER_HOUR
         expected.until = at
         is_counted = reading.energy_wh is not None and self.energy_wh is not None
-        is_late = expected.energy_wh > STUCK_STEPS * (self.energy_step_wh or 0.0)
+        # Counters begin at some power too; what is below both says nothing.
+        is_much = (self._power_w or 0.0) > DEAD_BAND_W_MAX
+        is_late = is_much and expected.energy_wh > STUCK_STEPS * (self.energy_step_wh or 0.0)
         if is_counted and is_late and at - expected.since > STUCK_AFTER:
             self.doubt = Doubt.STUCK
 

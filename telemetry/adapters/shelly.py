@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from telemetry.adapters.values import Flag, MeterReading, number, parse_json, parse_object, power, scaled, unix_time
+from telemetry.adapters.values import Flag, MeterReading, energy, number, parse_json, parse_object, power, unix_time
 from telemetry.errors import DeadReason, MessageRefused
 
 # Component → where its power and its energy in Wh are. Three-phase meters keep energy in a component of its own.
@@ -60,7 +60,7 @@ def _component(name: str, content: Any) -> Iterator[MeterReading]:
         raise MessageRefused(DeadReason.FIELD_WRONG)
     if kind in _ENERGY:
         yield MeterReading(
-            channel=int(place), energy_wh=scaled(content.get(_ENERGY[kind]), 1), energy_step_wh=ENERGY_STEP_WH
+            channel=int(place), energy_wh=energy(content.get(_ENERGY[kind])), energy_step_wh=ENERGY_STEP_WH
         )
     elif kind in _METERS:
         yield _meter(int(place), content, power_key=_METERS[kind])
@@ -69,15 +69,15 @@ def _component(name: str, content: Any) -> Iterator[MeterReading]:
 
 
 def _switch(channel: int, content: dict[str, Any], *, power_key: str) -> MeterReading:
-    energy = content.get("aenergy")
-    counted = energy if isinstance(energy, dict) else {}
+    counter = content.get("aenergy")
+    counted = counter if isinstance(counter, dict) else {}
     output = content.get("output")
     return MeterReading(
         channel=channel,
         power_w=power(content.get(power_key)),
         voltage_v=number(content.get("voltage")),
         current_a=number(content.get("current")),
-        energy_wh=scaled(counted.get("total"), 1),
+        energy_wh=energy(counted.get("total")),
         energy_step_wh=ENERGY_STEP_WH,
         relay_on=output if isinstance(output, bool) else None,
         not_before=unix_time(counted.get("minute_ts")),

@@ -11,13 +11,13 @@ from typing import Any
 from telemetry.adapters.values import (
     Flag,
     MeterReading,
+    energy,
     number,
     parse_json,
     parse_number,
     parse_object,
     parse_word,
     power,
-    scaled,
 )
 from telemetry.errors import DeadReason, MessageRefused
 
@@ -48,11 +48,11 @@ def _value(kind: str, channel: int, name: str | None, payload: bytes) -> list[Me
         case ("relay", None):
             return [MeterReading(channel=channel, relay_on=parse_word(payload, yes="on", no="off"))]
         case (_, "power"):
-            found = {"power_w": abs(parse_number(payload))}
+            found = {"power_w": power(parse_number(payload))}
         case ("relay" | "meter", "energy"):
-            found = {"energy_wh": round(parse_number(payload) / MINUTES_PER_HOUR, 1), "energy_step_wh": ENERGY_STEP_WH}
+            found = {"energy_wh": _watt_minutes(parse_number(payload)), "energy_step_wh": ENERGY_STEP_WH}
         case ("emeter", "total"):
-            found = {"energy_wh": parse_number(payload), "energy_step_wh": ENERGY_STEP_WH}
+            found = {"energy_wh": energy(parse_number(payload)), "energy_step_wh": ENERGY_STEP_WH}
         case ("emeter", "current"):
             found = {"current_a": parse_number(payload)}
         case ("emeter", "voltage"):
@@ -72,12 +72,11 @@ def _status(content: dict[str, Any]) -> list[MeterReading]:
 
 
 def _meter(channel: int, relay: dict[str, Any], meter: dict[str, Any]) -> MeterReading:
-    counted = number(meter.get("total"))
     is_valid, is_on = meter.get("is_valid", True) is True, relay.get("ison")
     return MeterReading(
         channel=channel,
         power_w=power(meter.get("power")) if is_valid else None,
-        energy_wh=None if counted is None or not is_valid else round(counted / MINUTES_PER_HOUR, 1),
+        energy_wh=_watt_minutes(meter.get("total")) if is_valid else None,
         energy_step_wh=ENERGY_STEP_WH,
         relay_on=is_on if isinstance(is_on, bool) else None,
         flags=frozenset() if is_valid else frozenset({Flag.POWER_INVALID}),
@@ -91,10 +90,16 @@ def _clamp(channel: int, clamp: dict[str, Any]) -> MeterReading:
         power_w=power(clamp.get("power")) if is_valid else None,
         voltage_v=number(clamp.get("voltage")),
         current_a=number(clamp.get("current")),
-        energy_wh=scaled(clamp.get("total"), 1) if is_valid else None,
+        energy_wh=energy(clamp.get("total")) if is_valid else None,
         energy_step_wh=ENERGY_STEP_WH,
         flags=frozenset() if is_valid else frozenset({Flag.POWER_INVALID}),
     )
+
+
+def _watt_minutes(value: object) -> float | None:
+    """Give Wh, to a tenth: the power behind it is known to a percent."""
+    found_wh = energy(value, 1 / MINUTES_PER_HOUR)
+    return None if found_wh is None else round(found_wh, 1)
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

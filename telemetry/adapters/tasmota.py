@@ -9,11 +9,11 @@ from telemetry.adapters.values import (
     WH_PER_KWH,
     Flag,
     MeterReading,
+    energy,
     number,
     parse_object,
     parse_word,
     power,
-    scaled,
     unix_time,
     zoned_time,
 )
@@ -48,18 +48,18 @@ def _inner(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _sensors(content: dict[str, Any]) -> list[MeterReading]:
-    energy = content.get("ENERGY")
-    if energy is None:
+    sensor = content.get("ENERGY")
+    if sensor is None:
         return _clamps(content.get("ANALOG"))
-    if not isinstance(energy, dict):
+    if not isinstance(sensor, dict):
         raise MessageRefused(DeadReason.FIELD_WRONG)
-    return _channels(energy)
+    return _channels(sensor)
 
 
-def _channels(energy: dict[str, Any]) -> list[MeterReading]:
+def _channels(sensor: dict[str, Any]) -> list[MeterReading]:
     """Each socket of a strip, or each phase, is a channel; one total for many of them is the device's."""
-    powers, totals = _as_list(energy.get("Power")), _as_list(energy.get("Total"))
-    voltages, currents = _as_list(energy.get("Voltage")), _as_list(energy.get("Current"))
+    powers, totals = _as_list(sensor.get("Power")), _as_list(sensor.get("Total"))
+    voltages, currents = _as_list(sensor.get("Voltage")), _as_list(sensor.get("Current"))
     if len(powers) > _CHANNELS_MAX:
         raise MessageRefused(DeadReason.OUT_OF_RANGE)
     is_shared = len(totals) == 1 < len(powers)
@@ -69,8 +69,8 @@ def _channels(energy: dict[str, Any]) -> list[MeterReading]:
             power_w=power(power_w),
             voltage_v=number(_of(voltages, channel, is_for_all=True)),
             current_a=number(_of(currents, channel, is_for_all=len(powers) == 1)),
-            energy_wh=None if len(totals) != len(powers) else scaled(totals[channel], WH_PER_KWH),
-            device_energy_wh=scaled(totals[0], WH_PER_KWH) if is_shared else None,
+            energy_wh=None if len(totals) != len(powers) else energy(totals[channel], WH_PER_KWH),
+            device_energy_wh=energy(totals[0], WH_PER_KWH) if is_shared else None,
             energy_step_wh=_step_wh(_of(totals, channel, is_for_all=True)),
         )
         for channel, power_w in enumerate(powers)
@@ -89,7 +89,7 @@ def _clamps(analog: object) -> list[MeterReading]:
             power_w=power(clamp.get("Power")),
             voltage_v=number(clamp.get("Voltage")),
             current_a=number(clamp.get("Current")),
-            energy_wh=scaled(clamp.get("Energy"), WH_PER_KWH),
+            energy_wh=energy(clamp.get("Energy"), WH_PER_KWH),
             energy_step_wh=_step_wh(clamp.get("Energy")),
         )
         for channel, clamp in enumerate(clamps)

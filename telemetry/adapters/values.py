@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from telemetry.errors import DeadReason, MessageRefused
-from telemetry.messages import DEVICE_MS_MAX, DEVICE_MS_MIN, PAYLOAD_BYTES_MAX
+from telemetry.messages import DEVICE_MS_MAX, DEVICE_MS_MIN, ENERGY_WH_MAX, PAYLOAD_BYTES_MAX, POWER_W_MAX
 
 WH_PER_KWH = 1000
 
@@ -92,15 +92,18 @@ def number(value: object) -> float | None:
 
 
 def power(value: object) -> float | None:
-    """Give a power in W; a current clamp put on the wrong way round measures the same power below 0."""
+    """Give a power in W; a current clamp put on the wrong way round measures the same power below 0.
+
+    What no instrument draws is none: the server would refuse all of the message that it came in.
+    """
     found = number(value)
-    return None if found is None else abs(found)
+    return None if found is None or abs(found) > POWER_W_MAX else abs(found)
 
 
-def scaled(value: object, factor: float) -> float | None:
-    """Give a number in another unit, to a thousandth."""
+def energy(value: object, factor: float = 1.0) -> float | None:
+    """Give a lifetime counter in Wh, to a thousandth; what is told in another unit is multiplied by `factor`."""
     found = number(value)
-    return None if found is None else round(found * factor, 3)
+    return None if found is None or not 0 <= found * factor <= ENERGY_WH_MAX else round(found * factor, 3)
 
 
 def unix_time(value: object) -> datetime | None:

@@ -7,11 +7,11 @@ from telemetry.adapters.values import (
     WH_PER_KWH,
     Flag,
     MeterReading,
+    energy,
     number,
     parse_json,
     parse_word,
     power,
-    scaled,
     zoned_time,
 )
 from telemetry.errors import DeadReason, MessageRefused
@@ -46,7 +46,7 @@ def _reading(content: dict[str, Any]) -> MeterReading:
         power_w=power(content.get("power")),
         voltage_v=number(content.get("voltage")),
         current_a=number(content.get("current")),
-        energy_wh=scaled(content.get("energy"), WH_PER_KWH),
+        energy_wh=energy(content.get("energy"), WH_PER_KWH),
         energy_step_wh=ENERGY_STEP_WH,
         relay_on=state == "ON" if state in ("ON", "OFF") else None,
         at=_last_seen(content.get("last_seen")),

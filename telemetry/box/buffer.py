@@ -108,7 +108,7 @@ class Buffer:
 
     def forget(self, *, boot: int, seq: int) -> None:
         """Let go of what the server has stored: this boot's messages up to `seq`."""
-        self._file.execute("DELETE FROM message WHERE boot = ? AND seq <= ?", (boot, seq))
+        self._roomy("DELETE FROM message WHERE boot = ? AND seq <= ?", boot, seq)
 
     def waiting(self, *, but: Collection[tuple[int, int]], limit: int) -> list[Kept]:
         """Give (boot, seq, kind, payload) of the oldest messages, without those that are under way."""
@@ -139,7 +139,7 @@ class Buffer:
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
         """Keep a small thing under a name, over every restart."""
-        self._file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, json.dumps(content)))
+        self._roomy("INSERT OR REPLACE INTO kept VALUES (?, ?)", name, json.dumps(content))
 
     def kept(self, name: str) -> dict[str, Any] | None:
         """Give what was kept under a name."""
@@ -182,6 +182,18 @@ class Buffer:
         ).rowcount
         self._file.execute("UPDATE box SET lost = lost + ?", (dropped,))
         log.warning("buffer_full", dropped=dropped)
+
+    def _roomy(self, statement: str, *values: object) -> None:
+        """Execute what must not fail for a full disk: even letting go is written ahead first."""
+        try:
+            self._file.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            if not _is_full(error) or self._file.in_transaction:
+                raise
+            self._reserve.unlink(missing_ok=True)
+            self._file.execute(statement, values)
+            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._refill_reserve()
 
     def _make_room(self) -> None:
         """Give the reserve to the disk, let go of the oldest, and take the reserve back if there is room again."""

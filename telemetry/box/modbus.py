@@ -12,9 +12,8 @@ from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.client.mixin import ModbusClientMixin
 
 from telemetry.adapters.channel import Channels
-from telemetry.adapters.values import MeterReading, number, power
+from telemetry.adapters.values import MeterReading, energy, number, power
 from telemetry.box.profile import Profile, Quantity, Register, Table
-from telemetry.messages import POWER_W_MAX
 
 TIMEOUT_S = 1.0
 RETRIES = 1
@@ -102,17 +101,20 @@ class ModbusMeter(Channels):
         return None if found is None else found * register.factor
 
     def _reading(self, channel: int, values: dict[Quantity, float | None]) -> MeterReading:
-        power_w, energy_wh = power(values.get(Quantity.POWER)), values.get(Quantity.ENERGY)
-        if power_w is not None and power_w * self.factor > POWER_W_MAX:
-            raise ModbusException(f"unit {self.unit} tells {power_w} W, which cannot be")
+        power_w, energy_wh = _times(values.get(Quantity.POWER), self.factor), values.get(Quantity.ENERGY)
+        power_w = power(power_w)
         return MeterReading(
             channel=channel,
-            power_w=None if power_w is None else round(power_w * self.factor, 3),
+            power_w=None if power_w is None else round(power_w, 3),
             voltage_v=values.get(Quantity.VOLTAGE),
             current_a=values.get(Quantity.CURRENT),
-            energy_wh=None if energy_wh is None else round(energy_wh * self.factor, 3),
+            energy_wh=energy(energy_wh, self.factor),
             energy_step_wh=self.profile.energy_step_wh * self.factor,
         )
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 class ModbusBus:
