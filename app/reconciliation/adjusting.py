@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID, uuid5
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select, true
 from sqlalchemy.orm import Session
 
 import ledger
@@ -82,6 +82,11 @@ class GivenBack:
         """Both purses together."""
         return self.principal_fen + self.subsidy_fen
 
+    @property
+    def shares_fen(self) -> int:
+        """Service fee and VAT that units got back."""
+        return self.fee_fen + self.vat_fen
+
 
 def adjustments_of(session: Session, session_id: UUID) -> Sequence[Adjustment]:
     """Give the adjustments of a charge, oldest first, those of nothing included."""
@@ -90,10 +95,18 @@ def adjustments_of(session: Session, session_id: UUID) -> Sequence[Adjustment]:
 
 def given_back(session: Session, session_id: UUID) -> GivenBack:
     """Add up what went back of a charge."""
-    names = ("principal_fen", "subsidy_fen", "fee_fen", "vat_fen")
-    sums = [func.coalesce(func.sum(getattr(Adjustment, name)), 0) for name in names]
-    row = session.execute(select(*sums).where(Adjustment.session_id == session_id)).one()
-    return GivenBack(**{name: int(value) for name, value in zip(names, row, strict=True)})
+    return _added_up(session, Adjustment.session_id == session_id)
+
+
+def all_given_back(session: Session) -> GivenBack:
+    """Add up what ever went back, for the standing checks of the books."""
+    return _added_up(session, true())
+
+
+def net_fen() -> ColumnElement[int]:
+    """Give, for the `CardSession` of a query, what it was charged less what went back."""
+    back = select(func.coalesce(func.sum(Adjustment.amount_fen), 0)).where(Adjustment.session_id == CardSession.id)
+    return CardSession.amount_fen - back.correlate(CardSession).scalar_subquery()
 
 
 def fair_fen(row: CardSession, verdict: Verdict) -> int:
@@ -298,6 +311,13 @@ def _row(row: CardSession, reason: Reason, wanted: Plan, *, journal_id: UUID | N
         journal_id=journal_id,
         posted_at=at,
     )
+
+
+def _added_up(session: Session, criterion: ColumnElement[bool]) -> GivenBack:
+    names = ("principal_fen", "subsidy_fen", "fee_fen", "vat_fen")
+    sums = [func.coalesce(func.sum(getattr(Adjustment, name)), 0) for name in names]
+    row = session.execute(select(*sums).where(criterion)).one()
+    return GivenBack(**{name: int(value) for name, value in zip(names, row, strict=True)})
 
 
 def _shares_taken(session: Session, row: CardSession) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from app.books import Book, BookRole
 from app.errors import Code, Refusal
 from app.instruments.models import Instrument, InstrumentGroup, SubCenter, Unit
 from app.people.principals import Principal
+from app.reconciliation.adjusting import net_fen
 from app.reconciliation.models import UsageRecord
 from app.reconciliation.records.hours import machine_hours
 from app.reports.service.places import instruments_with_homes, managed_by
@@ -137,7 +138,7 @@ def _figures(session: Session, ids: list[int], *, since: datetime, until: dateti
         select(
             CardSession.instrument_id,
             func.count(),
-            func.coalesce(func.sum(CardSession.amount_fen), 0),
+            func.coalesce(func.sum(net_fen()), 0),
             func.coalesce(func.sum(func.coalesce(UsageRecord.charged_s, CardSession.duration_s)), 0),
             func.coalesce(func.sum(UsageRecord.charged_s), 0),
             func.count(UsageRecord.id),

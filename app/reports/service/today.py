@@ -16,6 +16,7 @@ from app.devices.boxes.alarms import SeenAlarm
 from app.devices.models import BoxPlacement, EventOutcome, TerminalEvent
 from app.instruments.models import Instrument
 from app.people.principals import Principal
+from app.reconciliation import adjusting
 from app.reconciliation.models import UsageRecord
 from app.reports.service.exceptions import count_exceptions
 from app.reports.service.ledger_view import CHARGED
@@ -147,6 +148,7 @@ def book_checks(session: Session, *, sums: dict[BookRole, int] | None = None) ->
         .join(Account, Account.id == Balance.id)
         .where(Account.code == lines_number(BookRole.UNIT_PAYABLE))
     )
+    back = adjusting.all_given_back(session)
     fiscal = (BookRole.SUBSIDY_FUND, BookRole.REWARD_FUND, BookRole.SUBSIDY_PURSE, BookRole.REWARD_PAYABLE)
     return (
         BookCheck(name="zero_sum", left_fen=int(posted[0] or 0), right_fen=int(posted[1] or 0)),
@@ -154,12 +156,13 @@ def book_checks(session: Session, *, sums: dict[BookRole, int] | None = None) ->
             name="charges",
             left_fen=int(charged[0] or 0),
             # What the accountant booked by hand, such as an opening balance, came from no charge.
-            right_fen=int(earned_fen or 0) - credited_by_hand_fen(session, BookRole.UNIT_PAYABLE),
+            # Nor did the fee and the tax that came back with an adjustment.
+            right_fen=int(earned_fen or 0) - credited_by_hand_fen(session, BookRole.UNIT_PAYABLE) - back.shares_fen,
         ),
         BookCheck(
             name="fiscal",
             left_fen=by_role[BookRole.FISCAL_BANK],
-            right_fen=sum(by_role[role] for role in fiscal) + int(charged[1] or 0),
+            right_fen=sum(by_role[role] for role in fiscal) + int(charged[1] or 0) - back.subsidy_fen,
         ),
     )
 
@@ -195,7 +198,7 @@ def _use(session: Session, *, since: datetime, until: datetime) -> Use:
     row = session.execute(
         select(
             func.count(),
-            func.coalesce(func.sum(CardSession.amount_fen), 0),
+            func.coalesce(func.sum(adjusting.net_fen()), 0),
             func.coalesce(func.sum(func.coalesce(UsageRecord.charged_s, CardSession.duration_s)), 0),
             func.coalesce(func.sum(UsageRecord.charged_s), 0),
             func.count(CardSession.account_id.distinct()),

@@ -14,6 +14,8 @@ from app.people.models import Role
 from app.people.principals import Principal
 from app.reconciliation import adjusting, contests, policies, service
 from app.reconciliation.models import Adjustment, Cause, Review, Verdict
+from app.reports.service.ledger_view import ledger_view
+from app.reports.service.today import book_checks
 from app.sessions.models import CardSession
 from tests.app.reconciliation.paying import balances_fen, paid_charge
 from tests.app.reconciliation.world import World
@@ -78,6 +80,9 @@ def test_a_phantom_goes_back_whole_to_the_purses_it_came_from(
     assert adjust(world, minutes=500) == 0
     with world.database.reader() as session:
         assert not ledger.audit(session)
+        view = ledger_view(session, reader=clerk, since=at(-1000), until=at(1000))
+        assert (view.total.charges, view.total.income_fen) == (1, 0)
+        assert {check.name for check in book_checks(session) if not check.holds} == set()
         assert session.get_one(CardSession, charge).amount_fen == 400_00  # the charge itself is never edited
 
 
