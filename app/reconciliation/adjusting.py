@@ -106,7 +106,7 @@ def all_given_back(session: Session) -> GivenBack:
 def net_fen() -> ColumnElement[int]:
     """Give, for the `CardSession` of a query, what it was charged less what went back."""
     back = select(func.coalesce(func.sum(Adjustment.amount_fen), 0)).where(Adjustment.session_id == CardSession.id)
-    return CardSession.amount_fen - back.correlate(CardSession).scalar_subquery()
+    return func.coalesce(CardSession.amount_fen, 0) - back.correlate(CardSession).scalar_subquery()
 
 
 def fair_fen(row: CardSession, verdict: Verdict) -> int:

@@ -1,12 +1,13 @@
 """Decides a stretch of one instrument's time from the database and writes down what came of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.instruments.models import Instrument
 from app.reconciliation import evidence, matching, recording, totals
 from app.reconciliation.cases import Settings
 from app.reconciliation.models import ChargeVerdict
@@ -43,9 +44,10 @@ def decide_stretch(session: Session, *, instrument_id: int, stretch: Span, zone:
     Call it under the instrument's lock.
     """
     gathered = evidence.gather(session, instrument_id=instrument_id, stretch=stretch, zone=zone, at=at)
-    outcome = matching.decide(gathered.case, settings=SETTINGS)
+    settings = _settings_of(session, instrument_id)
+    outcome = matching.decide(gathered.case, settings=settings)
     matching.control_totals(outcome)
-    changes = recording.record(session, gathered=gathered, outcome=outcome, settings=SETTINGS, at=at)
+    changes = recording.record(session, gathered=gathered, outcome=outcome, settings=settings, at=at)
     totals.keep(session, instrument_id=instrument_id, hull=gathered.hull, zone=zone, at=at)
     # An open session makes itself heard when it is charged; only a charge has to be looked at again.
     ends_s = {charge.id: charge.end_s for charge in gathered.case.charges if not charge.open}
@@ -60,4 +62,12 @@ def decide_stretch(session: Session, *, instrument_id: int, stretch: Span, zone:
         changes=tuple(changes),
         charges=len(outcome.charges),
         runs=len(outcome.runs),
+    )
+
+
+def _settings_of(session: Session, instrument_id: int) -> Settings:
+    """Give the site's settings with the warm-up and after-treatment that this instrument is allowed."""
+    instrument = session.get_one(Instrument, instrument_id)
+    return replace(
+        SETTINGS, warm_up_s_max=instrument.warm_up_min * 60, after_treatment_s_max=instrument.after_treatment_min * 60
     )

@@ -7,8 +7,9 @@ from flask import g, render_template, request
 
 from app import clock, periods, web
 from app.exports.download import send_sheet, wanted_format
-from app.reconciliation import sheets, totals
+from app.reconciliation import totals
 from app.reconciliation.pages.common import SECTION, STAFF, asked_page, asked_whole, blueprint, here, page_links, zone
+from app.reconciliation.sheets import control_sheet
 from app.security import principal, require
 
 IN_FILE_MAX = totals.PAGE_SIZE_MAX
@@ -34,7 +35,7 @@ def control_totals() -> Any:
             **({"page_size": IN_FILE_MAX} if form is not None else {}),
         )
         if form is not None:
-            return send_sheet(sheets.control_sheet(found, month=str(month)), form)
+            return send_sheet(control_sheet(found, month=str(month)), form)
         return render_template(
             "reconciliation/totals.html",
             found=found,

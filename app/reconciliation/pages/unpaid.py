@@ -6,7 +6,7 @@ from flask import flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
 from app.exports.download import send_sheet, wanted_format
-from app.reconciliation import sheets, unpaid
+from app.reconciliation import unpaid
 from app.reconciliation.pages.common import (
     DECIDERS,
     SECTION,
@@ -19,6 +19,7 @@ from app.reconciliation.pages.common import (
     page_links,
     zone,
 )
+from app.reconciliation.sheets import invoice_sheet
 from app.security import principal, require
 from app.texts import _
 
@@ -107,5 +108,5 @@ def invoice(answer_id: int) -> Any:
     with web.database().reader() as session:
         found = unpaid.get_invoice(session, answer_id=answer_id, reader=principal())
         if form is not None:
-            return send_sheet(sheets.invoice_sheet(found), form)
+            return send_sheet(invoice_sheet(found), form)
         return render_template("reconciliation/invoice.html", invoice=found, file_url=here)

@@ -18,7 +18,7 @@ from app.people.models import Role
 from app.people.principals import Principal
 from app.reconciliation import contests, matching, policies, queue, recording, rerunning, totals, unpaid
 from app.reconciliation.deciding import DEFAULT_ZONE
-from app.reconciliation.models import ContestStatus, ControlTotal
+from app.reconciliation.models import ChargeVerdict, ContestStatus, ControlTotal
 from app.reconciliation.policies import Do, PolicyInvalidError, parse
 from app.reconciliation.spans import Span
 from app.sessions.models import CardSession
@@ -157,7 +157,7 @@ def test_a_policy_needs_two_people_and_a_sub_centers_own_goes_before_the_one_for
     with world.database.reader() as session:
         row = session.get_one(CardSession, charge)
         held = policies.held_for(session, row)
-        assert (held.terms.contest_days, held.terms.kinds(Do.NOTHING)) == (5, {"phantom"})
+        assert (held.terms.contest_days, held.terms.kinds(Do.NOTHING)) == (5, frozenset({ChargeVerdict.PHANTOM}))
         # Of what a policy leaves alone nobody is asked.
         assert queue.queue(session, reader=clerk, wanted=queue.Wanted(), at=at(200)).total == 0
     publish(manager, {"contest_days": 9}, world.sub_center_id, 60)
