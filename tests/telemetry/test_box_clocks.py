@@ -7,7 +7,7 @@ import pytest
 
 from telemetry.queries import clock_offset_s
 from telemetry.times import to_ms
-from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, at, day
+from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, arrival, at, day
 
 HOUR_OF_RUNNING = day((30, STANDBY_W), (60, RUN_W), (30, STANDBY_W))
 
@@ -79,3 +79,28 @@ def test_after_a_reboot_the_clock_is_judged_anew(server: Server) -> None:
     server.measured(again, delay_s=7200)
     server.derive()
     assert [quality for _, _, quality in runs(server)] == ["clock", "good"]
+
+
+@pytest.mark.parametrize("step_minutes", [60, -60], ids=["forwards", "backwards"])
+def test_a_clock_that_is_set_within_a_boot_moves_nothing(server: Server, step_minutes: int) -> None:
+    server.enrol()
+    messages = [
+        {**message, "t0": message["t0"] + (step_minutes * 60_000 if message["seq"] > 60 else 0)}
+        for message in HOUR_OF_RUNNING
+    ]
+    server.measured(messages, delay_s=0.0)
+    server.derive()
+    assert runs(server) == [(30, 90, "clock")]
+
+
+def test_a_slow_quartz_is_no_set_clock(server: Server) -> None:
+    server.enrol()
+    weeks_s = 1_800_000  # three; in the second half the uptime is two and a half minutes behind
+    arrivals = []
+    for message in HOUR_OF_RUNNING:
+        behind_s = 150 if message["seq"] > 60 else 0
+        drifted = {**message, "up0": message["up0"] + weeks_s - behind_s}
+        arrivals.append(arrival(drifted, delay_s=1 - weeks_s + behind_s))
+    server.receive(*arrivals)
+    server.derive()
+    assert runs(server) == [(30, 90, "good")]

@@ -2,12 +2,12 @@
 
 import random
 
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from telemetry import boxes
 from telemetry.ingest import Arrival
-from telemetry.models import HighWater, Message, Presence
-from tests.telemetry.wire import BOX, START, Server, arrival, at, minute, topic
+from telemetry.models import DeadLetter, HighWater, Message, Presence
+from tests.telemetry.wire import BOX, START, Server, arrival, at, minute, payload, topic
 
 
 def high_water(server: Server, *, boot: int = 1) -> tuple[int, int, int]:
@@ -136,3 +136,98 @@ def test_what_the_broker_kept_does_not_prove_that_the_box_lives(server: Server) 
     assert presence(server).heard_at == at(0)
     server.says("hb", {"boot": 1, "conn": 1, "seq": 0, "buf": 0}, received_at=at(61))
     assert presence(server).heard_at == at(61)
+
+
+def test_a_reboot_in_mid_batch_begins_a_new_sequence(server: Server) -> None:
+    server.enrol()
+    batch = [minute(seq, 5.0) for seq in (1, 2, 3)] + [minute(seq, 5.0, boot=2) for seq in (1, 2)]
+    assert server.measured(batch) == 2
+    assert high_water(server, boot=1) == (3, 3, 0)
+    assert high_water(server, boot=2) == (2, 2, 0)
+
+
+def test_a_sequence_restart_within_a_boot_is_kept_whole_for_a_person(server: Server) -> None:
+    server.enrol()
+    server.measured([minute(1, [5.0] * 60), minute(2, 5.0)])
+    server.measured([minute(1, [6.0] * 60)])
+    with server.database.transaction() as session:
+        letter = session.scalars(select(DeadLetter)).one()
+    assert letter.reason == "sequence_reused"
+    assert letter.head == arrival(minute(1, [6.0] * 60)).payload
+    assert letter.size_bytes == len(letter.head) > 200
+
+
+def test_two_boxes_with_one_id_overwrite_nothing_of_each_other(server: Server) -> None:
+    server.enrol()
+    original = [minute(seq, 100.0) for seq in range(1, 6)]
+    clone = [minute(seq, 5.0) for seq in range(3, 8)]
+    for ours, theirs in zip(original, clone, strict=True):
+        server.receive(arrival(ours), arrival(theirs))
+    with server.database.reader() as session:
+        powers = {message.seq: message.powers_w[0] for message in session.scalars(select(Message))}
+    # Who came first stays; of the other's each message that differs is a dead letter.
+    assert powers == {1: 100.0, 2: 100.0, 3: 5.0, 4: 5.0, 5: 5.0, 6: 5.0, 7: 5.0}
+    assert server.dead_reasons() == ["sequence_reused"] * 3
+
+
+def test_a_half_open_socket_dies_late_and_takes_nothing_with_it(server: Server) -> None:
+    server.enrol()
+    birth = {"boot": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 1, 0]]}
+    server.says("birth", {**birth, "conn": 1}, received_at=at(0))
+    server.says("birth", {**birth, "conn": 2}, received_at=at(1))
+    # The broker notices minutes later that the first connection is dead.
+    server.says("state", {"on": 0, "boot": 1, "conn": 1}, received_at=at(2))
+    assert (presence(server).online, presence(server).connection, presence(server).heard_at) == (True, 2, at(1))
+
+
+def test_after_the_will_no_late_word_of_the_same_connection_brings_a_box_back(server: Server) -> None:
+    server.enrol()
+    server.says("state", {"on": 1, "boot": 1, "conn": 1}, received_at=at(0))
+    server.says("state", {"on": 0, "boot": 1, "conn": 1}, received_at=at(1))
+    server.says("hb", {"boot": 1, "conn": 1, "seq": 0, "buf": 0}, received_at=at(2))
+    assert not presence(server).online
+
+
+def test_what_only_the_broker_kept_was_never_heard(server: Server) -> None:
+    server.enrol()
+    server.receive(
+        Arrival(topic=topic("state"), payload=b'{"on":1,"boot":1,"conn":1}', received_at=at(9), retained=True)
+    )
+    assert presence(server).online
+    assert presence(server).heard_at is None
+
+
+def test_a_storm_of_reconnects_costs_a_handful_of_statements(server: Server) -> None:
+    codes = [f"cb-{number:03d}" for number in range(200)]
+    for code in codes:
+        server.enrol(code, calibration=None)
+    birth = {"boot": 1, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 1, 0]]}
+    storm = [
+        Arrival(topic=topic(kind, box=code), payload=payload(content), received_at=START)
+        for code in codes
+        for kind, content in (("state", {"on": 1, "boot": 1, "conn": 1}), ("birth", birth))
+    ]
+    statements: list[str] = []
+    event.listen(server.database.engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
+    server.receive(*storm)
+    assert len(statements) <= 8
+    with server.database.reader() as session:
+        assert session.scalar(select(func.count()).select_from(Presence).where(Presence.online, Presence.born)) == 200
+
+
+def test_a_hole_is_told_with_its_ends(server: Server) -> None:
+    server.enrol()
+    (found,) = server.receive(*(arrival(minute(seq, 5.0)) for seq in (1, 2, 6, 9)))
+    assert (found.seq, found.hole, found.born) == (2, (3, 5), False)
+    server.says("birth", {"boot": 1, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 3, 9]]})
+    (found,) = server.receive(*(arrival(minute(seq, 5.0)) for seq in (3, 4, 5)))
+    assert (found.seq, found.hole, found.born) == (6, (7, 8), True)
+
+
+def test_what_came_after_it_was_given_up_is_no_longer_lost(server: Server) -> None:
+    server.enrol()
+    server.measured([minute(1, 5.0), minute(5, 5.0)])
+    server.says("birth", {"boot": 1, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 5, 5]]})
+    assert high_water(server) == (5, 5, 3)
+    server.measured([minute(3, 5.0)])
+    assert high_water(server) == (5, 5, 2)
