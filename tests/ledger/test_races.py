@@ -28,6 +28,7 @@ from ledger import (
     create_accounts,
     create_transfers,
     expire_pending,
+    lock_balances,
     pending_transfers,
     post_journal,
     reverse_journal,
@@ -123,6 +124,24 @@ def test_payments_in_opposite_directions_do_not_lock_each_other_out(books: Datab
     statuses = together([work(BANK, other), work(other, BANK)] * (THREADS // 2))
     assert {status for batch in statuses for status in batch} == {CreateTransferStatus.CREATED}
     assert_balanced(books)
+
+
+@pytest.mark.parametrize("work", [create_transfers, lock_balances])
+def test_accounts_are_locked_in_the_order_of_their_ids(database: Database, work: Callable[..., object]) -> None:
+    """In one order whoever locks, or two would wait for each other and one be sent away."""
+    low, high = sorted([uuid4(), uuid4()])
+    for id_ in (high, low):
+        database.run(lambda session, id_=id_: create_accounts(session, [NewAccount(id=id_, code=1001)]))  # type: ignore[misc]
+    wish = NewTransfer(id=uuid4(), debit_account_id=high, credit_account_id=low, amount_fen=1, code=1)
+    wanted = [wish] if work is create_transfers else [high, low]
+    lock = text("SELECT FROM ledger.balances WHERE id = :id FOR NO KEY UPDATE NOWAIT")
+    with ThreadPoolExecutor(1) as pool, database.transaction() as first:
+        first.execute(lock, {"id": low})
+        waiting = pool.submit(database.run, lambda session: work(session, wanted))
+        wait_until_blocked(database)
+        first.execute(lock, {"id": high})
+        first.rollback()
+        assert waiting.result()
 
 
 def test_of_many_posts_and_voids_of_one_hold_exactly_one_succeeds(books: Database) -> None:
