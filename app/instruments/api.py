@@ -152,6 +152,7 @@ def _catalog_entries(session: Session, found: list[Instrument]) -> list[dict[str
         {
             **{name: getattr(instrument, name) for name in ("id", "code", "name_zh", "name_en", "instrument_class")},
             **{name: getattr(instrument, name) for name in ("place", "special", "typical_session_min", "group")},
+            **{name: getattr(instrument, name) for name in ("warm_up_min", "after_treatment_min")},
             "unit": instrument.group.unit,
             "sub_center": instrument.group.unit.sub_center,
             "earns_subsidy": instrument.id in listed,

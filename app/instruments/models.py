@@ -66,6 +66,10 @@ class InstrumentGroup(Base):
 
 class Instrument(Base):
     __tablename__ = "instrument"
+    __table_args__ = (
+        CheckConstraint("warm_up_min BETWEEN 0 AND 1440", name="warm_up_range"),
+        CheckConstraint("after_treatment_min BETWEEN 0 AND 1440", name="after_treatment_range"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     code: Mapped[str] = mapped_column(unique=True)
@@ -79,6 +83,10 @@ class Instrument(Base):
     """专用仪器: rated 800 h a year instead of 1,400."""
     typical_session_min: Mapped[int] = mapped_column(server_default=text("60"))
     """How many minutes a tap asks for when the person chose none."""
+    warm_up_min: Mapped[int] = mapped_column(server_default=text("15"))
+    """How much warm-up before a use counts as effective time (有效机时), at most."""
+    after_treatment_min: Mapped[int] = mapped_column(server_default=text("15"))
+    """The same for after-treatment."""
 
     group: Mapped[InstrumentGroup] = relationship()
 

@@ -7,6 +7,7 @@ from app.instruments.models import CustomerClass
 from app.instruments.price_rules import DURATION_MIN_MAX
 
 BASIS_POINTS_MAX = 10_000
+ALLOWANCE_MIN_MAX = 24 * 60
 CODE = validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", error="Up to 32 letters, digits, dots and dashes.")
 RULES_EXAMPLE = {
     "per_hour": {"price_fen": 30_00, "increment_min": 6},
@@ -41,6 +42,8 @@ class InstrumentSchema(Strict):
     place = fields.String(required=True, metadata={"example": "A 区 3 栋 201"})
     special = fields.Boolean(required=True, metadata={"description": "专用仪器: rated 800 hours a year, not 1,400."})
     typical_session_min = Whole(required=True, metadata={"example": 60})
+    warm_up_min = Whole(required=True, metadata={"description": "Counts as effective time, at most.", "example": 15})
+    after_treatment_min = Whole(required=True, metadata={"description": "The same after a use.", "example": 15})
     group = fields.Nested(PlaceSchema, required=True)
     unit = fields.Nested(PlaceSchema, required=True)
     sub_center = fields.Nested(PlaceSchema, required=True, allow_none=True)
@@ -98,6 +101,8 @@ class NewInstrumentSchema(NewSubCenterSchema):
     value_fen = Whole(load_default=0, metadata={"example": 1_200_000_00})
     special = fields.Boolean(load_default=False, truthy={True}, falsy={False})
     typical_session_min = Whole(minimum=1, maximum=DURATION_MIN_MAX, load_default=60, metadata={"example": 60})
+    warm_up_min = Whole(maximum=ALLOWANCE_MIN_MAX, load_default=15, metadata={"example": 15})
+    after_treatment_min = Whole(maximum=ALLOWANCE_MIN_MAX, load_default=15, metadata={"example": 15})
 
 
 class CreatedSchema(Strict):

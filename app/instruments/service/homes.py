@@ -89,6 +89,8 @@ def create_instrument(
     value_fen: int = 0,
     special: bool = False,
     typical_session_min: int = 60,
+    warm_up_min: int = 15,
+    after_treatment_min: int = 15,
     actor: str,
     at: datetime,
 ) -> Instrument:
@@ -105,6 +107,8 @@ def create_instrument(
         value_fen=value_fen,
         special=special,
         typical_session_min=typical_session_min,
+        warm_up_min=warm_up_min,
+        after_treatment_min=after_treatment_min,
     )
     _add(session, instrument, code=code)
     audit(

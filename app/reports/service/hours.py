@@ -13,14 +13,12 @@ from app.devices.models import BoxPlacement
 from app.errors import Code, Refusal
 from app.instruments.models import Instrument, InstrumentGroup, Unit
 from app.people.principals import Principal
-from app.reconciliation.deciding import SETTINGS
 from app.reconciliation.records.hours import Hours as VerifiedHours
 from app.reconciliation.records.hours import machine_hours as verified_hours
 from app.reports.service.places import instruments_with_homes, managed_by
 from telemetry.hours import Allowance, Hours, Place, Seat, hours_of
 
-# What reconciliation counts as effective within a charge, hours count as effective around a use.
-ALLOWANCE = Allowance(warm_up_s=SETTINGS.warm_up_s_max, after_treatment_s=SETTINGS.after_treatment_s_max)
+MINUTE_S = 60
 FOR_EVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
 
@@ -97,7 +95,7 @@ def _measure(
         return MachineHours(since=bounds[0], until=bounds[-1], lines=())
     ids = [instrument.id for instrument in instruments]
     seats = _seats(session, ids, since=told[0], until=told[-1])
-    places = {id_: Place(seats=seats[id_], allowance=ALLOWANCE) for id_ in ids}
+    places = {each.id: Place(seats=seats[each.id], allowance=_allowance(each)) for each in instruments}
     measured = hours_of(session, places=places, bounds=told)
     lines: list[HoursLine] = []
     for index, (since, until) in enumerate(pairwise(told)):
@@ -113,6 +111,12 @@ def _measure(
             for instrument in instruments
         ]
     return MachineHours(since=told[0], until=told[-1], lines=tuple(lines))
+
+
+def _allowance(instrument: Instrument) -> Allowance:
+    return Allowance(
+        warm_up_s=instrument.warm_up_min * MINUTE_S, after_treatment_s=instrument.after_treatment_min * MINUTE_S
+    )
 
 
 def _seats(session: Session, ids: list[int], *, since: datetime, until: datetime) -> dict[int, list[Seat]]:

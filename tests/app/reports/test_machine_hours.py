@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from app import periods
 from app.errors import Code, Refusal
+from app.instruments.models import Instrument
 from app.people.models import Role
 from app.reports import service
 from telemetry.vocabularies import NAMES
@@ -34,12 +35,20 @@ def test_measured_stand_beside_verified_hours_and_only_time_that_has_passed_coun
     assert found.measured == line.measured
 
 
+def test_an_instrument_is_allowed_its_own_warm_up_and_after_treatment(world: World) -> None:
+    with world.database.transaction() as session:
+        instrument = session.get_one(Instrument, world.instrument_id)
+        instrument.warm_up_min, instrument.after_treatment_min = 4, 40
+    world.charge(0, 130, duration_s=130 * 60)
+    world.reconcile(minutes=130)
+    manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
+    with world.database.reader() as session:
+        found = service.machine_hours(session, reader=manager, since=at(0), until=at(130), at=at(130))
+    assert found.measured.effective_s == (4 + 60 + 40) * 60
+
+
 def test_hours_of_months_add_up_to_those_of_the_whole(world: World) -> None:
-    manager = (
-        world.person("manager", Role.GROUP_OPERATOR, group_id=None)
-        if False
-        else world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
-    )
+    manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
     bounds = periods.bounds(at(-50_000), at(130), by="day", zone=SHANGHAI)
     with world.database.reader() as session:
         days = service.machine_hours_of(
