@@ -1,5 +1,6 @@
 """JSON doors of reconciliation: verdicts and usage records for those they concern, exceptions for the staff."""
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,8 @@ from app.errors import Code
 from app.fields import PageQuery
 from app.people.models import Role
 from app.problems import refuses
-from app.reconciliation import reading, schemas, service
-from app.reconciliation.models import BoxVerdict, Verdict
+from app.reconciliation import contests, reading, schemas, service, totals
+from app.reconciliation.models import BoxVerdict, Contest, Verdict
 from app.security import principal, require
 from app.web import database
 
@@ -71,7 +72,11 @@ def rerun(session_id: UUID) -> dict[str, Any]:
 
 
 @blueprint.post("/verdicts/<uuid:session_id>/review")
-@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND, Code.NOT_REVIEWABLE)
+@refuses(
+    blueprint,
+    *(Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND, Code.NOT_REVIEWABLE),
+    *(Code.ADJUSTMENT_TOO_LARGE, Code.ADJUSTMENT_NOT_POSTABLE),
+)
 @blueprint.arguments(schemas.ReviewSchema)
 @blueprint.response(HTTPStatus.CREATED, schemas.VerdictSchema)
 @require(*REVIEWERS)
@@ -107,6 +112,79 @@ def list_unpaid_use(query: dict[str, Any]) -> dict[str, Any]:
         return {"unpaid_use": [_unpaid(row) for row in found], "total": total}
 
 
+@blueprint.get("/contests")
+@refuses(blueprint, Code.NOT_LOGGED_IN)
+@blueprint.arguments(schemas.ContestsQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.ContestsSchema)
+@require()
+def list_contests(query: dict[str, Any]) -> dict[str, Any]:
+    """Give a page of your own contests and of those on instruments you manage, the answer that is due first on top."""
+    with database().reader() as session:
+        found = contests.list_contests(session, reader=principal(), at=clock.now(), **query)
+        return {
+            "contests": [_contest(row) for row in found.contests],
+            "total": found.total,
+            "overdue": found.overdue,
+        }
+
+
+@blueprint.post("/contests")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND, Code.NOT_CONTESTABLE)
+@blueprint.arguments(schemas.NewContestSchema)
+@blueprint.response(HTTPStatus.CREATED, schemas.ContestSchema)
+@require(Role.CARDHOLDER)
+def make_contest(body: dict[str, Any]) -> dict[str, Any]:
+    """Contest a charge of your card or account, within the window that its policy gives."""
+    maker = principal()
+    return database().run(lambda session: _contest(contests.contest(session, **body, maker=maker, at=clock.now())))
+
+
+@blueprint.post("/contests/<int:contest_id>/answer")
+@refuses(
+    blueprint,
+    *(Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND, Code.ALREADY_DECIDED),
+    *(Code.ADJUSTMENT_TOO_LARGE, Code.ADJUSTMENT_NOT_POSTABLE),
+)
+@blueprint.arguments(schemas.AnswerSchema)
+@blueprint.response(HTTPStatus.OK, schemas.ContestSchema)
+@require(Role.GROUP_OPERATOR, *REVIEWERS)
+def answer_contest(body: dict[str, Any], contest_id: int) -> dict[str, Any]:
+    """Answer a contest under your name: uphold the charge, or give back an amount. Never on your own use."""
+    answerer = principal()
+    return database().run(
+        lambda session: _contest(
+            contests.answer(
+                session,
+                contest_id=contest_id,
+                amount_fen=body["amount_fen"],
+                text=body["answer"],
+                answerer=answerer,
+                at=clock.now(),
+            )
+        )
+    )
+
+
+@blueprint.get("/control-totals")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN)
+@blueprint.arguments(schemas.TotalsQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.ControlTotalsSchema)
+@require(*STAFF)
+def control_totals(query: dict[str, Any]) -> dict[str, Any]:
+    """Give a page of the control totals by instrument and day, newest day first."""
+    with database().reader() as session:
+        found = totals.list_totals(session, reader=principal(), **query)
+        lines = [
+            {
+                "instrument_code": line.instrument.code,
+                "day": line.day,
+                **{name: getattr(line, name) for name in totals.SUMS},
+            }
+            for line in found.lines
+        ]
+        return {"totals": lines, "sums": asdict(found.sums), "total": found.count}
+
+
 def _verdict(row: Verdict) -> dict[str, Any]:
     given = {name: row.evidence[name] for name in ("idle_s", "unknown_s", "runs")}
     columns = (
@@ -134,3 +212,8 @@ def _unpaid(row: BoxVerdict) -> dict[str, Any]:
         "unpaid_s": row.head_s + row.tail_s,
         "charges": row.evidence["charges"],
     }
+
+
+def _contest(row: Contest) -> dict[str, Any]:
+    columns = ("id", "session_id", "status", "reason", "made_at", "answer_due_at", "answer", "answered_at")
+    return {name: getattr(row, name) for name in columns}

@@ -3,7 +3,7 @@
 from marshmallow import fields, validate
 
 from app.fields import INTEGER_MAX, Moment, PageQuery, Strict, Text, Whole
-from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, Review
+from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, ContestStatus, Review
 
 
 class VerdictsQuery(PageQuery):
@@ -62,8 +62,12 @@ class ReviewSchema(Strict):
         Review,
         by_value=True,
         required=True,
-        metadata={"description": "verified: the use was real and as charged; upheld: the verdict stands."},
+        metadata={
+            "description": "verified: the use was real and as charged; upheld: the verdict stands; adjusted: amount_fen"
+            " goes back; adjusted_verified: it goes back and what is left is verified."
+        },
     )
+    amount_fen = Whole(load_default=0, metadata={"example": 0})
     note = Text(required=True, minimum=5, maximum=1000, metadata={"example": "看过仪器日志，样品表与机时一致。"})
 
 
@@ -84,3 +88,77 @@ class UnpaidUsesSchema(Strict):
 
     unpaid_use = fields.List(fields.Nested(UnpaidUseSchema), required=True)
     total = Whole(required=True, metadata={"example": 3})
+
+
+class ContestsQuery(PageQuery):
+    """Which contests."""
+
+    status = fields.Enum(ContestStatus, by_value=True, load_default=None, metadata={"example": "contested"})
+
+
+class NewContestSchema(Strict):
+    """Why the charge is wrong."""
+
+    session_id = fields.UUID(required=True)
+    reason = Text(required=True, minimum=5, maximum=1000, metadata={"example": "仪器故障，未能测试。"})
+
+
+class AnswerSchema(Strict):
+    """The answer to a contest: with 0 the charge is upheld, else so much goes back to the card."""
+
+    amount_fen = Whole(required=True, metadata={"example": 40000})
+    answer = Text(required=True, minimum=5, maximum=1000, metadata={"example": "确系仪器故障，全额退还。"})
+
+
+class ContestSchema(Strict):
+    """A customer's word against a charge, and the answer."""
+
+    id = Whole(required=True, metadata={"example": 3})
+    session_id = fields.UUID(required=True)
+    status = fields.Enum(ContestStatus, by_value=True, required=True)
+    reason = fields.String(required=True)
+    made_at = Moment(required=True)
+    answer_due_at = Moment(required=True)
+    answer = fields.String(required=True, allow_none=True)
+    answered_at = Moment(required=True, allow_none=True)
+
+
+class ContestsSchema(Strict):
+    """A page of contests, open ones due first on top; how many there are, and how many answers are overdue."""
+
+    contests = fields.List(fields.Nested(ContestSchema), required=True)
+    total = Whole(required=True, metadata={"example": 2})
+    overdue = Whole(required=True, metadata={"example": 0})
+
+
+class TotalsQuery(PageQuery):
+    """Which days and instrument."""
+
+    since = fields.Date(required=True, metadata={"example": "2026-11-01"})
+    until = fields.Date(required=True, metadata={"example": "2026-11-30", "description": "The last day."})
+    instrument_id = fields.Integer(load_default=None, validate=validate.Range(1, INTEGER_MAX), metadata={"example": 3})
+
+
+class SumsSchema(Strict):
+    """Seconds: charge_s = overlap_s + charge_only_s, and box_s = overlap_s + box_only_s."""
+
+    charge_s = Whole(required=True, metadata={"example": 3600})
+    box_s = Whole(required=True, metadata={"example": 3300})
+    overlap_s = Whole(required=True, metadata={"example": 3200})
+    charge_only_s = Whole(required=True, metadata={"example": 400})
+    box_only_s = Whole(required=True, metadata={"example": 100})
+
+
+class ControlTotalSchema(SumsSchema):
+    """One instrument's day."""
+
+    instrument_code = fields.String(required=True, metadata={"example": "CQ-0001"})
+    day = fields.Date(required=True, metadata={"example": "2026-11-02"})
+
+
+class ControlTotalsSchema(Strict):
+    """A page of control totals, and the sums of all that were asked for."""
+
+    totals = fields.List(fields.Nested(ControlTotalSchema), required=True)
+    sums = fields.Nested(SumsSchema, required=True)
+    total = Whole(required=True, metadata={"example": 30})

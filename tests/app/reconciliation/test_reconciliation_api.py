@@ -5,6 +5,8 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
+from app import clock
+from app.clock import Anchor
 from app.errors import Refusal
 from app.people.models import Role
 from app.people.service import principal_of
@@ -147,3 +149,32 @@ def test_new_evidence_asks_for_a_new_review(world: World) -> None:
     assert (world.verdict(charge), world.records()) == ("phantom", [])
     with world.database.transaction() as session:
         assert list_exceptions(session, reader=clerk)[1] == 1
+
+
+def test_a_contest_is_made_and_answered_over_http_each_by_her_own(staffed: World, client: FlaskClient) -> None:
+    clock.set_anchor(Anchor(real=clock.real_now(), simulated=at(300), speed=1.0))
+    wish = {"session_id": str(staffed.charges[1]), "reason": "仪器故障，未能测试。"}
+    holder, manager = builders.bearer(client, "holder"), builders.bearer(client, "manager")
+    assert client.post(f"{ROOT}/contests", json=wish, headers=builders.bearer(client, "nobody")).status_code == 404
+    made = client.post(f"{ROOT}/contests", json=wish, headers=holder)
+    assert (made.status_code, made.get_json()["status"]) == (201, "contested")
+    assert client.post(f"{ROOT}/contests", json=wish, headers=holder).get_json()["code"] == "NOT_CONTESTABLE"
+    address = f"{ROOT}/contests/{made.get_json()['id']}/answer"
+    answer = {"amount_fen": 0, "answer": "采集盒显示正常运行。"}
+    assert client.post(address, json=answer, headers=builders.bearer(client, "stranger")).status_code == 404
+    assert client.post(address, json=answer, headers=holder).status_code == 403
+    assert client.post(address, json=answer, headers=manager).get_json()["status"] == "upheld"
+    assert client.get(f"{ROOT}/contests", headers=holder).get_json()["contests"][0]["answer"] == answer["answer"]
+
+
+@pytest.mark.usefixtures("staffed")
+def test_control_totals_over_http_add_up_and_stay_within_the_walls(client: FlaskClient) -> None:
+    query = "since=2026-05-01&until=2026-05-31"
+    found = client.get(f"{ROOT}/control-totals?{query}", headers=builders.bearer(client, "manager")).get_json()
+    assert found["total"] >= 1
+    for each in (found["sums"], *found["totals"]):
+        assert each["charge_s"] == each["overlap_s"] + each["charge_only_s"]
+        assert each["box_s"] == each["overlap_s"] + each["box_only_s"]
+    strange = client.get(f"{ROOT}/control-totals?{query}", headers=builders.bearer(client, "stranger")).get_json()
+    assert (strange["total"], strange["sums"]["charge_s"]) == (0, 0)
+    assert client.get(f"{ROOT}/control-totals?{query}", headers=builders.bearer(client, "holder")).status_code == 403
