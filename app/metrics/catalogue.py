@@ -53,6 +53,9 @@ BOXES = (
 )
 SESSIONS = (
     _gauge("dirty_ranges", "Stretches of channels whose collector sessions are to be computed anew."),
+    _gauge(
+        "boxes_not_derived", "Boxes whose readings could not be made into collector sessions; they are tried again."
+    ),
     _gauge("collector_sessions_provisional", "Collector sessions that late data may still change."),
     _gauge("collector_sessions_oldest_provisional_age_seconds", "How long ago the oldest of them ended."),
 )

@@ -27,7 +27,7 @@ from app.reconciliation.models import (
 )
 from app.reports.service.exceptions import count_exceptions
 from telemetry.errors import DeadReason
-from telemetry.models import Box, CollectorSession, DirtyRange, HighWater, IngestCount, Presence
+from telemetry.models import Box, CollectorSession, DeriveTrouble, DirtyRange, HighWater, IngestCount, Presence
 from telemetry.queries import SILENT_AFTER
 
 # What counts whole tables is counted once a minute, however many ask.
@@ -124,6 +124,7 @@ def _alarms(session: Session, _at: datetime) -> Iterator[Sample]:
 
 def _sessions(session: Session, at: datetime) -> Iterator[Sample]:
     yield Sample("dirty_ranges", _count(session, select(func.count()).select_from(DirtyRange)))
+    yield Sample("boxes_not_derived", _count(session, select(func.count()).select_from(DeriveTrouble)))
     provisional = ~CollectorSession.final & CollectorSession.superseded_at.is_(None)
     count, oldest_at = session.execute(
         select(func.count(), func.min(CollectorSession.last_run_at)).where(provisional)

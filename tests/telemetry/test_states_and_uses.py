@@ -142,6 +142,24 @@ def test_a_dip_under_five_minutes_belongs_to_the_run() -> None:
     assert len(found_uses((STANDBY, 20), (RUN, 30), (STANDBY, 5), (RUN, 30), (STANDBY, 20))) == 2
 
 
+def test_an_autosamplers_dips_make_one_use_of_a_night_and_a_longer_bridge_joins_slower_ones() -> None:
+    night = [(STANDBY, 20.0), *[(RUN, 22.0), (STANDBY, 4.0)] * 20, (STANDBY, 30.0)]
+    (use,) = found_uses(*night)
+    assert use.running_s == (20 * 22 + 19 * 4) * 60
+    slow = [(STANDBY, 20.0), *[(RUN, 22.0), (STANDBY, 9.0)] * 5, (STANDBY, 30.0)]
+    assert len(found_uses(*slow)) == 5
+    patient = [Dated(valid_from_ms=0, version=1, calibration=replace(CALIBRATION, bridge_s=600))]
+    assert len(uses(stretches(minutes(*slow), calibrations=patient), calibrations=patient)) == 1
+
+
+def test_warming_up_belongs_to_the_session_and_is_not_running() -> None:
+    (use,) = found_uses((OFF, 30), (STANDBY, 12), (RUN, 30), (STANDBY, 8), (OFF, 30))
+    assert use.power_on_ms == 30 * MINUTE_MS
+    assert (use.first_run_ms, use.last_run_ms) == (42 * MINUTE_MS, 72 * MINUTE_MS)
+    assert use.power_off_ms == 80 * MINUTE_MS
+    assert use.running_s == 30 * 60
+
+
 def test_a_run_under_a_minute_is_none() -> None:
     assert found_uses((STANDBY, 20), (RUN, 5 / 6), (STANDBY, 20)) == []
     assert len(found_uses((STANDBY, 20), (RUN, 1), (STANDBY, 20))) == 1

@@ -13,7 +13,7 @@ from app.devices.boxes.listing import BoxLine, lines_of
 from app.devices.boxes.visibility import box_of
 from app.devices.models import BoxPlacement, CalibrationAttempt
 from app.people.principals import Principal
-from telemetry.models import CalibrationVersion, ClockOffset, HighWater
+from telemetry.models import CalibrationVersion, ClockOffset, DeriveTrouble, HighWater
 
 CLOCK_DAYS = 30
 ROWS_MAX = 50
@@ -73,6 +73,7 @@ class BoxDetails:
     attempts: tuple[CalibrationAttempt, ...]
     open_alarms: tuple[SeenAlarm, ...]
     closed_alarms: tuple[SeenAlarm, ...]
+    trouble: DeriveTrouble | None  # its readings could not be made into sessions
 
 
 def details(session: Session, *, code: str, reader: Principal, zone: ZoneInfo, at: datetime) -> BoxDetails:
@@ -96,6 +97,7 @@ def details(session: Session, *, code: str, reader: Principal, zone: ZoneInfo, a
         attempts=tuple(calibrating.attempts(session, box=code)),
         open_alarms=tuple(alarms.open_alarms(session, reader=reader, box=code)),
         closed_alarms=tuple(alarms.closed_alarms(session, reader=reader, box=code, limit=20)),
+        trouble=session.get(DeriveTrouble, code),
     )
 
 
