@@ -78,6 +78,7 @@ def run(users: Path) -> None:
 @click.option("--certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="PEM, turns TLS on.")
 @click.option("--key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Of the certificate, PEM.")
 @click.option("--user", default="mosquitto", show_default=True, help="The account that Mosquitto runs as.")
+@click.option("--save-every", type=click.IntRange(min=1), default=1, show_default=True, help="Changes of its queue.")
 @click.option("--follow", is_flag=True, help="Stay, and let Mosquitto know of every box that comes, changes or goes.")
 def config(
     *,
@@ -87,6 +88,7 @@ def config(
     certificate: Path | None,
     key: Path | None,
     user: str,
+    save_every: int,
     follow: bool,
 ) -> None:
     """Write configuration, passwords and access list of Mosquitto into FOLDER, for the boxes enrolled now.
@@ -108,7 +110,7 @@ def config(
         key=None if key is None else key.resolve(),
     )
     try:
-        content = mosquitto.configuration(folder, listener=listener, user=user)
+        content = mosquitto.configuration(folder, listener=listener, user=user, save_every=save_every)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     for each in (folder, folder / mosquitto.DATA):

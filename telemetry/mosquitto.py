@@ -31,9 +31,10 @@ class Listener:
     key: Path | None = None
 
 
-def configuration(folder: Path, *, listener: Listener, user: str) -> str:
+def configuration(folder: Path, *, listener: Listener, user: str, save_every: int = 1) -> str:
     """Give `mosquitto.conf` for files in this folder; `user` is the account it runs as when root starts it.
 
+    The queue is written to the disk after `save_every` changes, each time as a whole.
     Raises ValueError for a listener in the clear that others than this machine can reach.
     """
     if listener.certificate is None and listener.host not in ("127.0.0.1", "localhost", "::1"):
@@ -56,7 +57,7 @@ def configuration(folder: Path, *, listener: Listener, user: str) -> str:
         "persistence true",
         f"persistence_location {folder / DATA}/",
         "autosave_on_changes true",
-        "autosave_interval 1",
+        f"autosave_interval {save_every}",
         "persistent_client_expiration 14d",
         f"pid_file {folder / PROCESS}",
         f"user {user}",
