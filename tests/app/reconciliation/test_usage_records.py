@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -169,7 +170,8 @@ def test_every_column_that_anybody_reads_is_in_the_sealed_form(till: Till) -> No
     unsealed = set()
     for column in [each.name for each in UsageRecord.__table__.columns]:
         before = getattr(record, column)
-        for other in (uuid4(), b"x", "own_unit", "phantom", -1, "changed", {"runs": []}, at(7_000)):
+        others: tuple[Any, ...] = (uuid4(), b"x", "own_unit", "phantom", -1, "changed", {"runs": []}, at(7_000))
+        for other in others:
             setattr(record, column, other)
             try:
                 changed = records.digest_of(record) != sealed
