@@ -46,11 +46,12 @@ def test_before_the_first_message_and_after_the_silence_nothing_is_known() -> No
 
 def test_a_box_that_was_asleep_does_not_paint_the_past_with_the_present() -> None:
     meter = device()
-    say(meter, 0, 5.0)
-    say(meter, 10, 2000.0)
+    say(meter, 0, 5.0, 1000.0)
+    say(meter, 10, 2000.0, 1100.0)
     assert meter.mean_w(0, start=at(0.5), end=at(1)) == 5.0
     assert meter.mean_w(0, start=at(5), end=at(5.5)) is None
     assert meter.energy_wh(0, at=at(5)) is None
+    assert meter.energy_wh(0, at=at(10)) == 1100.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 80), st.floats(0, 5000)), min_size=1, max_size=20), st.integers(0, 20))
@@ -99,7 +100,7 @@ def test_a_standby_below_the_dead_band_is_seen_by_the_counter() -> None:
 def test_the_counter_of_the_minute_before_is_no_standby() -> None:
     meter = device()
     say(meter, 0, 2000.0, 1000.0)
-    say(meter, 0.5, 0.0)
+    say(meter, 0.5, 0.0, 1000.0)
     say(meter, 1, None, 1016.0)
     for minute in range(2, 10):
         say(meter, minute, 0.0, 1016.0)
