@@ -19,7 +19,7 @@ from telemetry.errors import TelemetryRefused
 from telemetry.leases import Leases
 from telemetry.shards import ShardSession, session_name, shards_of
 
-LEASE_S = 10.0
+LEASE_S = 5.0
 RENEWALS = 5  # in the time of a lease, so that one lost answer costs nothing
 
 log = structlog.get_logger(__name__)
