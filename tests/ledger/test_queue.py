@@ -180,22 +180,33 @@ def test_a_wish_that_cannot_be_written_down_is_refused_alone(database: Database,
 
 
 def test_a_broken_connection_costs_no_posting_and_doubles_none(database: Database, queue: PostingQueue) -> None:
-    done = threading.Event()
+    done, answered = threading.Event(), threading.Event()
+    cuts: list[bool] = []
 
     def cut() -> None:
         while not done.is_set():
+            # However slow the machine is: whoever is cut off again and again is told so in the end.
+            answered.wait(1)
+            answered.clear()
             with database.transaction() as session:
                 as_owner(session)
-                session.execute(
-                    text(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                        " WHERE datname = current_database() AND query LIKE '%ledger.%' AND pid <> pg_backend_pid()"
+                cuts.extend(
+                    session.scalars(
+                        text(
+                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                            " WHERE datname = current_database() AND query LIKE '%ledger.%' AND pid <> pg_backend_pid()"
+                        )
                     )
                 )
-            time.sleep(0.05)
+            time.sleep(0.02)
+
+    def spend_one() -> bool:
+        is_posted = queue.post([pay(BANK, SHOP, 1)])[0].ok
+        answered.set()
+        return is_posted
 
     def spend(_: int) -> list[bool]:
-        return [queue.post([pay(BANK, SHOP, 1)])[0].ok for _ in range(20)]
+        return [spend_one() for _ in range(20)]
 
     cutter = threading.Thread(target=cut)
     cutter.start()
@@ -206,6 +217,7 @@ def test_a_broken_connection_costs_no_posting_and_doubles_none(database: Databas
         done.set()
         cutter.join()
     assert all(answers)
+    assert any(cuts)
     with database.reader() as session:
         assert balances(session, [SHOP])[SHOP].credits_posted_fen == 20 * THREADS
     assert_balanced(database)
