@@ -58,10 +58,11 @@ def test_a_manager_follows_the_money_down_to_the_evidence(world: World, enter: E
     assert page.locator("tr.depth-0").inner_text().split("\t")[1] == "¥1,000.00"
     manager.follow(page.locator("tr.depth-3 a"))
     assert page.get_by_role("link", name="Evidence").count() == 2
-    manager.visit("/exceptions")
-    unpaid = page.locator("#unpaid + .card tbody tr")
+    manager.visit("/unpaid-use")
+    unpaid = page.locator("tbody tr")
     assert "Nobody paid" in unpaid.inner_text()
     assert "20 min" in unpaid.inner_text()
+    manager.visit("/exceptions")
     manager.follow(page.locator("td a").first)
     assert page.locator(".page-top .mark.bad").count() == 1
     page.get_by_text("Give your word on this charge").click()
