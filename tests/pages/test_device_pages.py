@@ -2,16 +2,13 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
-from app import clock
 from app.db import Database
 from app.devices.boxes import watching
 from app.devices.models import BoxPlacement
 from app.people.models import Role
-from telemetry.errors import DeadReason
 from telemetry.models import Box
 from telemetry.passwords import is_password
 from tests.app import builders
@@ -89,7 +86,7 @@ def test_a_box_is_enrolled_its_password_seen_once_placed_renewed_and_revoked(
 
 
 def test_an_alarm_is_seen_at_the_center_and_at_its_sub_center_and_acknowledged_by_a_person(
-    watched: World, enter: Enter, database: Database
+    watched: World, enter: Enter
 ) -> None:
     _ = watched
     clerk, manager = enter(), enter()
@@ -113,9 +110,6 @@ def test_an_alarm_is_seen_at_the_center_and_at_its_sub_center_and_acknowledged_b
     assert "cb-quiet" not in page.inner_text("main")
     assert page.goto(f"{manager.base}/devices/boxes/cb-quiet").status == 404  # type: ignore[union-attr]
     assert page.goto(f"{manager.base}/devices/dead-letters").status == 403  # type: ignore[union-attr]
-    with database.transaction() as session:  # the box speaks at last
-        instrument_id = session.get_one(BoxPlacement, 1).instrument_id
-        assert instrument_id
 
 
 def test_a_channel_is_calibrated_refused_with_the_reason_and_set_by_hand_after_a_comparison(
@@ -162,27 +156,34 @@ def test_dead_letters_show_what_arrived_and_are_noted_as_seen(watched: World, en
     assert "A visitor's plug" in page.inner_text("table")
 
 
-@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
-def test_every_page_of_the_boxes_can_be_read_in_chinese_on_a_desk_and_on_a_phone(
-    watched: World, enter: Enter, *, phone: bool
-) -> None:
+EVERY_PAGE = (
+    "",
+    "/boxes",
+    f"/boxes/{BOX}",
+    "/boxes/cb-quiet",
+    "/boxes?show=unplaced",
+    "/boxes?order=quality&search=cb-",
+    "/alarms",
+    "/calibration",
+    f"/boxes/{BOX}/channels/0/calibration?run=20",
+    "/dead-letters",
+    "/dead-letters?reason=box_unknown",
+)
+
+
+def test_every_page_of_the_boxes_can_be_read_in_chinese_on_a_phone(watched: World, enter: Enter) -> None:
     _ = watched
-    auditor = enter(phone=phone)
+    auditor = enter(phone=True)
     auditor.log_in("auditor")
-    for path in (
-        "",
-        "/boxes",
-        "/boxes?show=unplaced",
-        "/boxes?order=quality&search=cb-",
-        f"/boxes/{BOX}",
-        "/boxes/cb-quiet",
-        "/alarms",
-        "/calibration",
-        f"/boxes/{BOX}/channels/0/calibration?run=20",
-        "/dead-letters",
-        "/dead-letters?reason=box_unknown",
-    ):
+    for path in EVERY_PAGE:
         auditor.visit(f"/devices{path}")
     assert auditor.page.get_by_role("button", name="标记为已查看").count() == 0
-    assert DeadReason.BOX_UNKNOWN
-    assert clock.now() < at(200) + timedelta(days=1)
+
+
+def test_the_pages_with_pictures_can_be_read_on_a_desk_without_script(watched: World, enter: Enter) -> None:
+    _ = watched
+    auditor = enter(script=False)
+    auditor.log_in("auditor")
+    for path in (f"/boxes/{BOX}", f"/boxes/{BOX}/channels/0/calibration?run=20"):
+        assert auditor.page.goto(f"{auditor.base}/devices{path}").ok  # type: ignore[union-attr]
+        assert auditor.page.locator("svg.bars rect").count() >= 1

@@ -1,6 +1,6 @@
 """Alarms: opened once and closed once for each trouble, however often one looks; acknowledged by a person, kept."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,7 +73,7 @@ def settle(
         elif dict(trouble.detail) != alarm.detail:
             alarm.detail = dict(trouble.detail)
     session.flush()
-    return changed + sum(_open(session, trouble, at=at) for trouble in found.values())
+    return changed + _open(session, list(found.values()), at=at)
 
 
 def open_alarms(
@@ -131,22 +131,28 @@ def acknowledge(session: Session, *, alarm_id: int, note: str, reader: Principal
     return alarm
 
 
-def _open(session: Session, trouble: Trouble, *, at: datetime) -> bool:
-    """Open an alarm; another worker may have done so at the same moment, and then nothing happens."""
-    made = session.scalar(
+def _open(session: Session, troubles: Sequence[Trouble], *, at: datetime) -> int:
+    """Open alarms in one statement; what another worker opened at the same moment is left as it is."""
+    if not troubles:
+        return 0
+    rows = [
+        {
+            "kind": trouble.kind,
+            "subject": trouble.subject,
+            "box": trouble.box,
+            "channel": trouble.channel,
+            "opened_at": at,
+            "detail": dict(trouble.detail),
+        }
+        for trouble in troubles
+    ]
+    made = session.execute(
         insert(Alarm)
-        .values(
-            kind=trouble.kind,
-            subject=trouble.subject,
-            box=trouble.box,
-            channel=trouble.channel,
-            opened_at=at,
-            detail=dict(trouble.detail),
-        )
+        .values(rows)
         .on_conflict_do_nothing(index_elements=[Alarm.kind, Alarm.subject], index_where=Alarm.closed_at.is_(None))
         .returning(Alarm.id)
     )
-    return made is not None
+    return len(made.all())
 
 
 def _visible(reader: Principal) -> Select[Alarm]:

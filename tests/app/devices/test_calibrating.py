@@ -1,6 +1,7 @@
 """The worklist names what a person must calibrate; attempts change nothing until adopted; lists count right."""
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, text
@@ -12,7 +13,6 @@ from app.devices.boxes.listing import Order, Show
 from app.devices.models import CalibrationAttempt
 from app.errors import Code, Refusal
 from app.people.models import Role
-from app.settings import Settings
 from telemetry import boxes
 from telemetry.errors import DeadReason
 from telemetry.models import CalibrationVersion, DeadLetter
@@ -21,6 +21,7 @@ from tests.app.reconciliation.world import World
 from tests.telemetry.wire import BOX, Server, at, minute
 
 DAY = 24 * 60
+ZONE = ZoneInfo("Asia/Shanghai")
 
 
 @pytest.fixture
@@ -180,13 +181,26 @@ def test_the_list_shows_each_reader_her_boxes_with_clock_holes_and_dead_letters(
         line = listing.list_boxes(session, reader=center, at=at(2 * DAY + 1)).lines[0]
         assert (line.missing, line.dead_letters) == (12, 1)
         assert line.quality == pytest.approx(1.0, abs=0.001)
+    world.database.run(
+        lambda session: enrolment.place_box(
+            session,
+            box=BOX,
+            channel=0,
+            instrument_id=builders.instrument(session).id,
+            actor="admin",
+            at=at(2 * DAY + 1),
+        )
+    )
+    assert shown(manager) == []  # it stands at another's instrument now
+    with world.database.reader() as session, pytest.raises(Refusal):
+        details.details(session, code=BOX, reader=manager, zone=ZONE, at=at(2 * DAY + 1))
 
 
-def test_one_box_tells_its_holes_and_its_clock_day_by_day(world: World, settings: Settings) -> None:
+def test_one_box_tells_its_holes_and_its_clock_day_by_day(world: World) -> None:
     world.server.measured([{**minute(1, 5.0), "seq": 60, "up0": 48 * 3600.0, "t0": minute(48 * 60 + 1, 1)["t0"]}])
     reader = world.person("auditor", Role.AUDITOR)
     with world.database.reader() as session:
-        found = details.details(session, code=BOX, reader=reader, zone=settings.site_timezone, at=at(2 * DAY + 5))
+        found = details.details(session, code=BOX, reader=reader, zone=ZONE, at=at(2 * DAY + 5))
     assert [(hole.boot, hole.first, hole.last, hole.messages) for hole in found.holes] == [(1, 49, 59, 11)]
     assert [(day.live_messages, day.offset_s) for day in found.clock_days] == [(7, 1.0), (24, 1.0), (18, 1.0)]
     assert [placement.valid_from for placement in found.placements] == [at(0)]
