@@ -41,7 +41,7 @@ UNDER_WAY_MAX = 100
 RESEND_S_MIN, RESEND_S_MAX = 5.0, 300.0
 CATCH_UP_S_MAX = 900  # who slept longer has measured nothing in that time
 REAL_WAIT_S_MAX = 1.0
-GOODBYE_S = 1.0
+GOODBYE_S = 2.0
 # So long after listening the broker has handed over the newest acknowledgement that it keeps.
 SETTLE_S = 3.0
 PENDING_RANGES_MAX = 400  # more would not fit into a birth; older ones come first, and so do their messages
@@ -121,8 +121,7 @@ class BoxAgent:
             finally:
                 self._close(buffer)
                 self._send(buffer)
-                self._say_goodbye()
-                self._link.stop()
+                self._link.stop(leave_will=not self._said_goodbye())
 
     def _begin(self, buffer: Buffer) -> None:
         self._started_at = self._now()
@@ -154,11 +153,13 @@ class BoxAgent:
         self._boot = Boot(epoch=self._boot.epoch, number=number, is_new_epoch=self._boot.is_new_epoch)
         self._link.restart()  # the will is to name the boot
 
-    def _say_goodbye(self) -> None:
-        if self._can_speak():
-            goodbye = {"on": 0, **self._who(), "t": to_ms(self._now())}
-            # QoS 0 overtakes what still waits to be confirmed; where it is lost with the connection, the will speaks.
-            self._link.publish("state", goodbye, qos=0, retain=True).wait_for_publish(GOODBYE_S)
+    def _said_goodbye(self) -> bool:
+        """Tell the server that this is the end, and say whether the broker has confirmed it."""
+        if not self._can_speak():
+            return False
+        told = self._link.publish("state", {"on": 0, **self._who(), "t": to_ms(self._now())}, retain=True)
+        told.wait_for_publish(GOODBYE_S)
+        return bool(told.is_published())
 
     def _real_wait_s(self) -> float:
         left_s = (self._recorder.next_up_s - self._clock()[1]) / self._speed

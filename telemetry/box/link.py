@@ -1,9 +1,12 @@
 """The connection of a box to the server's broker: log-in, last will, reconnecting without a storm, what comes down."""
 
+import contextlib
 import queue
 import random
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +21,8 @@ from telemetry.messages import Topic, encode, parse_ack, shard_of
 
 KEEPALIVE_S = 30
 COMMANDS_MAX = 100
+# A broker that is still busy with the end of a session may take the next one of the same name for it.
+RESTART_PAUSE_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -64,15 +69,21 @@ class Link:
         self._client.connect_async(*self._address, keepalive=KEEPALIVE_S)
         self._client.loop_start()
 
-    def stop(self) -> None:
-        """Say no more."""
-        self._client.disconnect()
+    def stop(self, *, leave_will: bool = False) -> None:
+        """Say no more. `leave_will` breaks the connection, so that the broker tells what the box could not."""
+        wire = self._client.socket() if leave_will else None
+        if isinstance(wire, socket.socket):
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+        else:
+            self._client.disconnect()
         self._client.loop_stop()
         self._listens.clear()
 
     def restart(self) -> None:
         """Log in anew: with another password, or another will."""
         self.stop()
+        time.sleep(RESTART_PAUSE_S)
         self._client = self._make_client()  # paho loses sockets when one client is started twice
         self.start()
 
