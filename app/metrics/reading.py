@@ -25,7 +25,7 @@ from app.reconciliation.models import (
     UsageRecord,
     Verdict,
 )
-from app.reports.service.exceptions import count_exceptions
+from app.reconciliation.queue import count_waiting
 from telemetry.errors import DeadReason
 from telemetry.models import Box, CollectorSession, DeriveTrouble, DirtyRange, HighWater, IngestCount, Presence
 from telemetry.queries import SILENT_AFTER
@@ -186,7 +186,7 @@ def _verdicts(session: Session, _at: datetime) -> Iterator[Sample]:
     )
     for run_verdict in BoxVerdictKind:
         yield Sample("run_verdicts", runs.get(run_verdict, 0), (run_verdict.value,))
-    yield Sample("exceptions_open", count_exceptions(session, reader=NOBODY))
+    yield Sample("exceptions_open", count_waiting(session, reader=NOBODY))
     records = select(func.count()).select_from(UsageRecord).where(UsageRecord.superseded_at.is_(None))
     yield Sample("usage_records", _count(session, records))
 

@@ -107,6 +107,11 @@ def queue(session: Session, *, reader: Principal, wanted: Wanted, at: datetime) 
     )
 
 
+def count_waiting(session: Session, *, reader: Principal) -> int:
+    """Say how many charges wait for a person on the instruments she manages."""
+    return int(session.execute(_open(reader, Wanted()).with_only_columns(func.count())).scalar_one())
+
+
 def _line(session: Session, charge: CardSession, verdict: Verdict, contest: Contest | None, *, at: datetime) -> Line:
     back: GivenBack = adjusting.given_back(session, charge.id)
     return Line(

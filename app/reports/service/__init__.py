@@ -8,7 +8,6 @@ from app.reports.service.charges import (
     charges_of_instrument,
 )
 from app.reports.service.evidence import Evidence, evidence, proofs
-from app.reports.service.exceptions import ExceptionLine, Exceptions, UnpaidRun, UnpaidUse, exceptions, unpaid_use
 from app.reports.service.hours import HoursLine, MachineHours, machine_hours, machine_hours_of
 from app.reports.service.ledger_view import Figures, LedgerView, Node, UnitAccount, ledger_view, unit_account
 from app.reports.service.places import Listing, Place, Price, catalog, classes, place, prices, units
@@ -24,8 +23,6 @@ __all__ = [
     "ChargeLine",
     "ChargeList",
     "Evidence",
-    "ExceptionLine",
-    "Exceptions",
     "Figures",
     "Happening",
     "HoursLine",
@@ -45,8 +42,6 @@ __all__ = [
     "Tile",
     "Today",
     "UnitAccount",
-    "UnpaidRun",
-    "UnpaidUse",
     "Wall",
     "Watched",
     "catalog",
@@ -54,7 +49,6 @@ __all__ = [
     "charges_of_instrument",
     "classes",
     "evidence",
-    "exceptions",
     "ledger_view",
     "machine_hours",
     "machine_hours_of",
@@ -66,6 +60,5 @@ __all__ = [
     "today",
     "unit_account",
     "units",
-    "unpaid_use",
     "wall",
 ]

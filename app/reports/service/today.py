@@ -18,7 +18,7 @@ from app.instruments.models import Instrument
 from app.people.principals import Principal
 from app.reconciliation import adjusting
 from app.reconciliation.models import UsageRecord
-from app.reports.service.exceptions import count_exceptions
+from app.reconciliation.queue import count_waiting
 from app.reports.service.ledger_view import CHARGED
 from app.reports.service.places import Place, instruments_with_homes, places_of
 from app.sessions.models import OPEN_STATUSES, CardSession
@@ -109,7 +109,7 @@ def today(session: Session, *, reader: Principal, since: datetime, at: datetime)
         waiting_approvals=_count(session, select(TopUp).where(TopUp.status == TopUpStatus.AWAITING_APPROVAL)),
         waiting_vouchers=_count(session, select(VoucherDraft).where(VoucherDraft.status == DraftStatus.WAITING)),
         parked_events=_count(session, parked()),
-        exceptions=count_exceptions(session, reader=reader),
+        exceptions=count_waiting(session, reader=reader),
         owed_to_units_fen=sums[BookRole.UNIT_PAYABLE],
         funds=tuple(_funds(session)),
         alarms=tuple(alarms.open_alarms(session, reader=reader, limit=ALARMS_SHOWN)),

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -9,11 +10,14 @@ from app import clock
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.people.principals import Principal
+from app.reconciliation import queue, unpaid
 from app.reconciliation.models import BoxVerdictKind
 from app.reports import service
 from tests.app import builders
 from tests.app.reconciliation.world import World
 from tests.telemetry.wire import RUN_W, STANDBY_W
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def test_another_sub_center_sees_nothing_of_it(world: World, charge: UUID, stran
         wall = service.wall(session, reader=stranger, at=now)
         assert [tile.place.instrument.id for tile in wall.tiles] != [world.instrument_id]
         assert wall.happenings == ()
-        assert service.exceptions(session, reader=stranger).total == 0
+        assert queue.queue(session, reader=stranger, wanted=queue.Wanted(), at=now).total == 0
         for look in (
             lambda: service.evidence(session, session_id=charge, reader=stranger, at=now),
             lambda: service.unit_account(session, unit_id=world.unit_id, reader=stranger),
@@ -104,10 +108,10 @@ def test_a_cardholder_sees_the_own_evidence_and_no_ledger(world: World, charge: 
 def test_the_exceptions_are_the_charges_that_the_box_does_not_confirm(world: World, charge: UUID) -> None:
     manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
     with world.database.reader() as session:
-        found = service.exceptions(session, reader=manager)
-        (line,) = found.lines
+        (line,) = queue.queue(session, reader=manager, wanted=queue.Wanted(), at=clock.now()).lines
         assert line.charge.id != charge
-        assert service.exceptions(session, reader=manager, verdict=line.verdict.verdict).total == 1
+        alike = queue.Wanted(verdict=line.verdict.verdict)
+        assert queue.queue(session, reader=manager, wanted=alike, at=clock.now()).total == 1
 
 
 @pytest.mark.usefixtures("charge")
@@ -116,10 +120,10 @@ def test_a_run_that_nobody_paid_for_is_told_to_who_looks_after_it(world: World, 
     world.reconcile(minutes=190)
     manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
     with world.database.reader() as session:
-        (line,) = service.unpaid_use(session, reader=manager).runs
-        assert (line.run.instrument_id, line.unpaid_s, line.session_id) == (world.instrument_id, 20 * 60, None)
-        assert service.unpaid_use(session, reader=manager, page_size=1).has_more is False
-        assert service.unpaid_use(session, reader=stranger).total == 0
+        (use,) = unpaid.list_uses(session, reader=manager, zone=SHANGHAI).uses
+        assert (use.run.instrument_id, use.unpaid_s, use.run.evidence["charges"]) == (world.instrument_id, 20 * 60, [])
+        assert unpaid.list_uses(session, reader=manager, zone=SHANGHAI, page_size=1).has_more is False
+        assert unpaid.list_uses(session, reader=stranger, zone=SHANGHAI).total == 0
 
 
 def test_a_run_that_began_before_its_card_names_the_charge_beside_it(world: World) -> None:
@@ -127,5 +131,6 @@ def test_a_run_that_began_before_its_card_names_the_charge_beside_it(world: Worl
     world.reconcile(minutes=130)
     manager = world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
     with world.database.reader() as session:
-        (line,) = service.unpaid_use(session, reader=manager).runs
-    assert (line.run.verdict, line.unpaid_s, line.session_id) == (BoxVerdictKind.UNPAID_HEAD, 30 * 60, late)
+        (use,) = unpaid.list_uses(session, reader=manager, zone=SHANGHAI).uses
+    assert (use.run.verdict, use.unpaid_s) == (BoxVerdictKind.UNPAID_HEAD, 30 * 60)
+    assert use.run.evidence["charges"] == [str(late)]
