@@ -326,7 +326,7 @@ def free_port() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.ingest", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; the middle counts")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the middle counts")
     parser.add_argument("--messages", type=int, default=20, help=f"of each of the {BOXES} boxes in a round")
     parser.add_argument("--role", choices=("bare", "ingest"), help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
