@@ -99,14 +99,15 @@ def _rest(found: list[Reading], *, dated: list[Dated], gap_s: int, rest_ms: int,
 def within(found: list[Reading], *, cut_from: tuple[int, int] | None, cut_until: tuple[int, int] | None) -> Window:
     """Keep the readings from one rest (certain from, end) to another; None where there is none.
 
-    The last reading before a rest stays, for a rest may be a silence, and a silence is seen only from both sides.
+    The last reading before a rest stays, and the first after it: a rest may be a silence, which is seen only from both
+    sides.
     """
     return Window(
         readings=[
             reading
             for reading in found
             if (cut_from is None or reading.end_ms >= cut_from[0])
-            and (cut_until is None or reading.start_ms < cut_until[1])
+            and (cut_until is None or reading.start_ms <= cut_until[1])
         ],
         cut_from_ms=None if cut_from is None else cut_from[0],
         cut_until_ms=None if cut_until is None else cut_until[0],

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +110,23 @@ def test_any_permutation_and_duplication_of_a_day_with_kills_gives_the_same_byte
     as_bytes = server.evidence(box=shuffled).replace(shuffled.encode(), straight.encode())
     assert as_bytes == server.evidence(box=straight)
     assert len(server.sessions(box=straight)) == 6
+
+
+@pytest.mark.parametrize(
+    "order", [(5, 4, 3, 2, 1, 0), (0, 1, 2, 4, 5, 3), (0, 2, 4, 5, 3, 1), (3, 0, 5, 1, 4, 2)], ids=str
+)
+def test_hours_that_come_late_one_after_another_leave_what_was_computed_around_them(
+    server: Server, order: tuple[int, ...]
+) -> None:
+    size = -(-len(DAY) // len(order))
+    for code in ("straight", "in-blocks"):
+        server.enrol(code)
+    server.receive(*(of("straight", each) for each in DAY))
+    server.derive()
+    for block in order:
+        server.receive(*(of("in-blocks", each) for each in DAY[block * size : (block + 1) * size]))
+        server.derive()
+    assert server.evidence(box="in-blocks").replace(b"in-blocks", b"straight") == server.evidence(box="straight")
 
 
 def of(box: str, sent: Sent) -> Arrival:

@@ -220,6 +220,16 @@ def test_states_leave_no_gap_and_lose_no_energy(spans: list[tuple[float | None, 
     assert abs(sum(part.energy_wh for part in parts) - used_wh) < 1e-6
 
 
+def test_a_use_that_a_silence_ends_is_cut_also_where_its_window_ends_with_the_silence() -> None:
+    readings = minutes((STANDBY, 20), (RUN, 30), (None, 17), (RUN, 30), (STANDBY, 20))
+    whole = stretches(readings, calibrations=DATED)
+    silence = (50 * MINUTE_MS, 67 * MINUTE_MS)
+    assert silence in list(rests(whole, gap_s=900))
+    view = within(readings, cut_from=None, cut_until=silence)
+    (use,) = _between(stretches(view.readings, calibrations=DATED), view)
+    assert use.quality is Quality.CUT
+
+
 @given(SPANS, st.data())
 def test_between_two_rests_it_does_not_matter_what_is_outside(
     spans: list[tuple[float | None, float]], data: st.DataObject
