@@ -11,6 +11,7 @@ import click
 import migrations
 from app import clock, ingest_cli, proof_cli, settings
 from app.accounting import cli as books_cli
+from app.cards.cli import keys_commands
 from app.db import Database
 from app.devices.cli import box_commands
 from app.ledger_cli import ledger_commands
@@ -40,6 +41,7 @@ commands.add_command(ingest_cli.ingest)
 commands.add_command(ingest_cli.broker)
 commands.add_command(reconcile)
 commands.add_command(usage_commands)
+commands.add_command(keys_commands)
 for command in (*proof_cli.COMMANDS, *books_cli.COMMANDS):
     ledger_commands.add_command(command)
 

@@ -80,6 +80,7 @@ NAVIGATION = (
     Entry("accounting_pages.trial_balance", _l("Books"), "scale", (Role.FINANCE, Role.APPROVER, Role.AUDITOR)),
     Entry("reconciliation_pages.exceptions", _l("Exceptions"), "alert-triangle", (Role.SUB_CENTER_MANAGER, *CENTER)),
     Entry("topups_pages.counter", _l("Counter"), "cash", CENTER),
+    Entry("cards_pages.center", _l("Cards"), "credit-card", CENTER),
     Entry("devices_pages.overview", _l("Devices"), "plug-connected", CENTER),
     Entry("devices_pages.boxes", _l("Boxes"), "plug-connected", (Role.SUB_CENTER_MANAGER,)),
     Entry("reports_pages.catalog", _l("Instruments"), "microscope"),

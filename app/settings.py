@@ -53,6 +53,8 @@ class Settings:
     person_balance_cap_fen: int
     cash_fen_max_organisation: int
     cash_fen_max_person: int
+    old_key_encryption_key: bytes = b""
+    """Set only while `testcard keys rewrap` runs: the key that wrapped what is in the database."""
 
 
 def load(environ_file: Path | None = None) -> Settings:
@@ -79,6 +81,7 @@ def _read(env: Env) -> dict[str, Any]:
         "database_url": env.str("DATABASE_URL", validate=_postgresql_url),
         "secret_key": env.str("SECRET_KEY", validate=validate.Length(min=MINIMUM_SECRET_LENGTH)),
         "key_encryption_key": _key(env),
+        "old_key_encryption_key": _old_key(env),
         "public_url": env.str("PUBLIC_URL", "http://127.0.0.1:8000"),
         "site_timezone": _zone(env),
         "secure_cookies": env.bool("SECURE_COOKIES", default=True),
@@ -132,6 +135,15 @@ def _readable(value: Path) -> None:
         value.read_bytes()
     except OSError as error:
         raise ValidationError("cannot be read") from error
+
+
+def _old_key(env: Env) -> bytes:
+    form = r"^([0-9a-fA-F]{64})?$"
+    text = env.str("OLD_KEY_ENCRYPTION_KEY", "", validate=validate.Regexp(form, error="must be 64 hex digits"))
+    try:
+        return bytes.fromhex(text or "")
+    except (TypeError, ValueError):
+        return b""
 
 
 def _chart(value: Path) -> None:

@@ -1,9 +1,9 @@
 """What a station's chip is told, tap by tap: the server makes every APDU and reads every answer, the station relays.
 
 The order is that of terminal.md: versions first, so that a key is chosen and never tried; one authentication; the UID
-proved; only then is anything written, the personalisation key last; then the new key and the dynamic message are proved.
-A tap that was torn anywhere is taken up by the next one, because every write may be done twice and the chip itself says
-which keys it has.
+proved; only then is anything written, the personalisation key last; then new key and dynamic message are proved. A tap
+that was torn anywhere is taken up by the next one, because every write may be done twice and the chip itself says which
+keys it has.
 """
 
 import os
@@ -157,8 +157,8 @@ def begin(uid: bytes) -> Step:
 
 def read_versions(tap: Tap, answers: Answers) -> Tap:
     """Read what the chip is and has. Raises TapEnded: GONE, NOT_A_CHIP, OTHER_CHIP."""
-    _all_there(answers, 4 + len(SLOTS) + 1)
     try:
+        _all_there(answers, 4 + len(SLOTS) + 1)
         if answers[0] != ISO_OK:
             raise TapEnded(Trouble.NOT_A_CHIP, "no such application")
         version = ev2.read_version(
@@ -211,8 +211,8 @@ def _ask_uid(tap: Tap, answers: Answers, aim: Aim, key_of: KeyOf) -> Step:
 
 def read_uid(tap: Tap, answers: Answers) -> Tap:
     """Prove the UID: enciphered, and the one that the reader saw. Raises TapEnded UID_WRONG, GONE."""
-    _all_there(answers, 1)
     try:
+        _all_there(answers, 1)
         uid, session = ev2.read_response(_session(tap), answers[0], mode=Mode.FULL)
     except Ev2Error as error:
         raise TapEnded(Trouble.ANSWER_WRONG, str(error)) from error

@@ -120,6 +120,8 @@ def issue_card(
 ) -> Card:
     """Issue a card of an account to a person; `uid` is a secure card's, seven bytes in anticollision order.
 
+    A card of class `ev2` has no chip yet: it is ordered, and a station makes it (see `works.order`).
+
     Raises Refusal: NOT_FOUND, ACCOUNT_NOT_ACTIVE, VALIDATION_FAILED (PIN, UID, project), CODE_TAKEN for the UID.
     """
     account = session.get(CardAccount, account_id)
@@ -138,22 +140,23 @@ def issue_card(
         project_id=project_id,
         card_class=card_class,
         uid=uid,
-        status=CardStatus.ISSUED,
-        pin_hash=_pin_hash(pin),
+        status=CardStatus.PREPARING if card_class is CardClass.EV2 else CardStatus.ISSUED,
+        pin_hash=pin_hash(pin),
         expires_on=expires_on,
         issued_at=at,
     )
     card = session.get_one(Card, card_id)
-    _audit_card(session, card, action="card.issue", actor=actor, at=at, detail={"class": card_class.value})
+    action = "card.order" if card_class is CardClass.EV2 else "card.issue"
+    audit_card(session, card, action=action, actor=actor, at=at, detail={"class": card_class.value})
     return card
 
 
 def set_pin(session: Session, *, card_id: int, pin: str, actor: str, at: datetime) -> Card:
     """Give a card a new PIN and its tries back. Raises Refusal: NOT_FOUND, VALIDATION_FAILED."""
-    card = _locked_card(session, card_id)
-    card.pin_hash = _pin_hash(pin)
+    card = locked_card(session, card_id)
+    card.pin_hash = pin_hash(pin)
     card.pin_failures = 0
-    _audit_card(session, card, action="card.set_pin", actor=actor, at=at)
+    audit_card(session, card, action="card.set_pin", actor=actor, at=at)
     return card
 
 
@@ -162,13 +165,23 @@ def report_lost(session: Session, *, card_id: int, reader: Principal, at: dateti
 
     A session that runs goes on and can end; no new one begins. Raises Refusal NOT_FOUND, also for others' cards.
     """
-    card = _locked_card(session, card_id)
+    card = locked_card(session, card_id)
     account = session.get_one(CardAccount, card.account_id)
     if not (reader.sees_everything or card.holder_id == reader.person_id or _owns(reader, account)):
         raise errors.Refusal(errors.Code.NOT_FOUND)
     if card.status is CardStatus.ISSUED:
-        card.status = CardStatus.LOST
-        _audit_card(session, card, action="card.lost", actor=reader.username, at=at)
+        card.status, card.status_at = CardStatus.LOST, at
+        card.status_reason = ""
+        audit_card(session, card, action="card.lost", actor=reader.username, at=at)
+    return card
+
+
+def stop_tapped(session: Session, *, card_id: int, at: datetime) -> Card:
+    """Stop a card that has just proved itself to a phone; doing it again changes nothing. Raises Refusal NOT_FOUND."""
+    card = locked_card(session, card_id)
+    if card.status is CardStatus.ISSUED:
+        card.status, card.status_at, card.status_reason = CardStatus.LOST, at, ""
+        audit_card(session, card, action="card.lost", actor="phone", at=at)
     return card
 
 
@@ -316,7 +329,8 @@ def _owns(reader: Principal, account: CardAccount) -> bool:
     return account.organisation_id == reader.organisation_id
 
 
-def _locked_card(session: Session, card_id: int) -> Card:
+def locked_card(session: Session, card_id: int) -> Card:
+    """Give a card, locked for a change. Raises Refusal NOT_FOUND."""
     card = session.get(Card, card_id, with_for_update={"key_share": True}, populate_existing=True)
     if card is None:
         raise errors.Refusal(errors.Code.NOT_FOUND)
@@ -336,7 +350,8 @@ def _check_new_card(
             raise errors.Refusal(errors.Code.VALIDATION_FAILED, project_id="not a project of this account")
 
 
-def _pin_hash(pin: str) -> str:
+def pin_hash(pin: str) -> str:
+    """Give the hash to keep of a new PIN. Raises Refusal VALIDATION_FAILED for one that is easy to guess."""
     if PIN_FORM.fullmatch(pin) is None or len(set(pin)) == 1:
         raise errors.Refusal(errors.Code.VALIDATION_FAILED, pin="4 to 12 digits, not all the same")
     return passwords.hash_password(pin)
@@ -356,9 +371,10 @@ def _insert_with_number(session: Session, table: Any, column: str, new_number: A
     raise AssertionError("no free number among so many")
 
 
-def _audit_card(
+def audit_card(
     session: Session, card: Card, *, action: str, actor: str, at: datetime, detail: dict[str, Any] | None = None
 ) -> None:
+    """Write down what was done to a card, under the part of its number that may be shown."""
     people.audit(
         session,
         actor=actor,

@@ -102,6 +102,7 @@ from card_terminal.protocol.signing import (
     sign,
     verify,
 )
+from card_terminal.protocol.station import StationAnswer, StationBegin, StationStep, TapState
 
 __all__ = [
     "BODY_BYTES_MAX",
@@ -160,8 +161,12 @@ __all__ = [
     "SessionState",
     "SignatureError",
     "Started",
+    "StationAnswer",
+    "StationBegin",
+    "StationStep",
     "SunCard",
     "Tamper",
+    "TapState",
     "TariffSnapshot",
     "TerminalConfig",
     "TypedCard",

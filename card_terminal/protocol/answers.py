@@ -23,6 +23,7 @@ from card_terminal.protocol.fields import (
 from card_terminal.protocol.refusals import Bilingual, RefusalCode, refusal
 from card_terminal.protocol.shapes import AtMost, Between, MessageError, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, sign, verify
+from card_terminal.protocol.station import StationAnswer
 
 
 class DeviceStatus(StrEnum):
@@ -167,7 +168,9 @@ class ExtendAnswer:
     server_time: EpochMs
 
 
-Answer: TypeAlias = EnrolAnswer | HelloAnswer | ConfigAnswer | CardBeginAnswer | AuthorizeAnswer | ExtendAnswer
+Answer: TypeAlias = (
+    EnrolAnswer | HelloAnswer | ConfigAnswer | CardBeginAnswer | AuthorizeAnswer | ExtendAnswer | StationAnswer
+)
 AnswerShape = TypeVar("AnswerShape", bound=Answer)
 
 

@@ -31,6 +31,7 @@ from card_terminal.protocol.signing import (
     sign,
     verify,
 )
+from card_terminal.protocol.station import StationBegin, StationStep
 
 PATH_PREFIX = "/terminal/v1/"
 CLOCK_SKEW_MAX_MS = 90_000
@@ -132,10 +133,11 @@ class SessionExtend:
     minutes_total: Minutes
 
 
-QueryBody: TypeAlias = Hello | Config | CardBegin | SessionAuthorize | SessionExtend
+QueryBody: TypeAlias = Hello | Config | CardBegin | SessionAuthorize | SessionExtend | StationBegin | StationStep
 
 _BODIES: dict[str, type[QueryBody]] = {
-    shape.NAME: shape for shape in (Hello, Config, CardBegin, SessionAuthorize, SessionExtend)
+    shape.NAME: shape
+    for shape in (Hello, Config, CardBegin, SessionAuthorize, SessionExtend, StationBegin, StationStep)
 }
 QUERY_NAMES = frozenset(_BODIES)
 

@@ -30,6 +30,7 @@ class RefusalCode(StrEnum):
     CARD_IN_USE_ELSEWHERE = "CARD_IN_USE_ELSEWHERE"
     PIN_WRONG = "PIN_WRONG"
     PIN_LOCKED = "PIN_LOCKED"
+    STATION_IDLE = "STATION_IDLE"
     # the person, the money, the instrument
     NOT_QUALIFIED = "NOT_QUALIFIED"
     NO_BOOKING = "NO_BOOKING"
@@ -252,6 +253,14 @@ _TABLE: dict[RefusalCode, tuple[int, HTTPStatus, bool, str, str, Bilingual]] = {
         "密码已锁定",
         "The PIN is locked",
         Bilingual(zh="请联系服务中心重置密码", en="Ask the service center to reset it"),
+    ),
+    RefusalCode.STATION_IDLE: (
+        211,
+        _CONFLICT,
+        True,
+        "本制卡台没有待制的卡",
+        "No card waits to be made at this station",
+        Bilingual(zh="请先在卡片页面选择制卡", en="Choose a card on its page first"),
     ),
     RefusalCode.NOT_QUALIFIED: (
         301,

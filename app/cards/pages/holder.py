@@ -1,17 +1,17 @@
-"""The cardholder's accounts and cards: balances, what is reserved, and a lost card stopped in two taps."""
+"""The cardholder's accounts and cards: balances, what is reserved, a lost card stopped in two taps, a new PIN."""
 
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import flash, redirect, render_template, request, url_for
 
 from app import clock, web
-from app.cards import service
+from app.cards import life, service
+from app.cards.pages.common import blueprint, given_pin
+from app.errors import Refusal
 from app.people.models import Role
 from app.presentation import masked_number
 from app.security import principal, require
 from app.texts import _
-
-blueprint = Blueprint("cards_pages", __name__)
 
 
 @blueprint.get("/cards")
@@ -36,4 +36,21 @@ def report_lost(card_id: int) -> Any:
         ),
         "good",
     )
+    return redirect(url_for("cards_pages.accounts"))
+
+
+@blueprint.post("/cards/<int:card_id>/change-pin")
+@require(Role.CARDHOLDER)
+def change_pin(card_id: int) -> Any:
+    """Give an own card another PIN; the present one must be known."""
+    reader, at, new_pin = principal(), clock.now(), given_pin()
+    old_pin = request.form.get("old_pin", "")
+    wrong = web.database().run(
+        lambda session: life.change_pin(
+            session, card_id=card_id, old_pin=old_pin, new_pin=new_pin, reader=reader, at=at
+        )
+    )
+    if wrong is not None:
+        raise Refusal(wrong)
+    flash(_("The card has its new PIN from now on."), "good")
     return redirect(url_for("cards_pages.accounts"))

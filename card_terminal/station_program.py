@@ -1,0 +1,131 @@
+"""`testcard-station`: the station's program, from its enrolment to the last card; `--simulate` needs no hardware."""
+
+import argparse
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from card_terminal import APP_VERSION, station
+from card_terminal.client import TRY_TIMEOUT_S, Client, ServerTime, Transport
+from card_terminal.clock import Clock, MachineClock
+from card_terminal.enrolment import EnrolmentError
+from card_terminal.identity import Identity, keep_identity, load_identity, load_key
+from card_terminal.protocol import EnrolAnswer, MessageError, read_answer, read_refusal, sign_enrolment
+from card_terminal.readers.apdu import ApduCard
+from card_terminal.readers.ntag424 import EmulatedChip
+from card_terminal.store import Store
+
+_OK = 200
+_CHIP_FORM = "0123456789abcdefghijklmnopqrstuvwxyz-_"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the station until it is told to stop; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    data: Path = options.data
+    data.mkdir(parents=True, exist_ok=True)
+    clock, transport, store = MachineClock(), Transport(options.server), Store(data / "station.db")
+    try:
+        identity = _identity(store, data=data, code=options.enrol_code, transport=transport, clock=clock)
+        client = Client(transport=transport, identity=identity, server_time=ServerTime(clock), pause=time.sleep)
+        station.serve(client, next_card=_cards(options, stopping), show=_print, stopping=stopping)
+    except EnrolmentError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for whoever started it
+        return 1
+    finally:
+        store.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="testcard-station", description="A personalisation station at the counter.")
+    parser.add_argument("--server", metavar="URL", default="http://127.0.0.1:8000", help="the service's address")
+    parser.add_argument("--data", metavar="DIR", type=Path, default=Path("var/station"), help="where the key is kept")
+    parser.add_argument("--enrol-code", metavar="CODE", help="the one-time code of a new station")
+    parser.add_argument(
+        "--simulate", metavar="DIR", type=Path, help="chips are files here; type a name to put one down"
+    )
+    return parser
+
+
+def _identity(store: Store, *, data: Path, code: str | None, transport: Transport, clock: Clock) -> Identity:
+    key = load_key(data)
+    known = load_identity(store, key=key)
+    if known is not None:
+        return known
+    if code is None:
+        raise EnrolmentError("This station is new: an administrator must give it an enrolment code (--enrol-code).")
+    message = sign_enrolment(code=code, st=ServerTime(clock).now_ms(), app_version=APP_VERSION, key=key)
+    reply = transport.post("station/enroll", body={"message": message}, timeout_s=TRY_TIMEOUT_S)
+    if reply is None:
+        raise EnrolmentError("The server does not answer.")
+    status, content = reply
+    try:
+        if status != _OK:
+            refused = read_refusal(content)
+            raise EnrolmentError(f"{refused.message.zh} / {refused.message.en} ({refused.number})")
+        keep_identity(store, read_answer(EnrolAnswer, content))
+    except MessageError as error:
+        raise EnrolmentError(f"The server answers what we do not read: {error}") from error
+    found = load_identity(store, key=key)
+    if found is None:
+        raise EnrolmentError("The server's answer could not be kept.")
+    return found
+
+
+def _cards(options: argparse.Namespace, stopping: threading.Event) -> Callable[[], ApduCard | None]:
+    if options.simulate is None:
+        raise EnrolmentError("No reader is known to this version yet; try --simulate DIR.")
+    folder: Path = options.simulate
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda: _typed_chip(folder, stopping)
+
+
+def _typed_chip(folder: Path, stopping: threading.Event) -> ApduCard | None:
+    """Wait for a name; a chip without a file is taken fresh from the box. What it has become is kept at once."""
+    name = sys.stdin.readline()
+    if not name:
+        stopping.set()
+        return None
+    name = name.strip().lower()
+    if not name or set(name) - set(_CHIP_FORM):
+        return None
+    path = folder / f"{name}.chip"
+    chip = EmulatedChip.load(path) if path.exists() else EmulatedChip(uid=b"\x04" + secrets.token_bytes(6))
+    return _Kept(chip, path)
+
+
+class _Kept:
+    """A chip whose file follows it, APDU by APDU, as memory in a chip does."""
+
+    def __init__(self, chip: EmulatedChip, path: Path) -> None:
+        self._chip, self._path = chip, path
+        chip.save(path)
+
+    @property
+    def uid(self) -> bytes:
+        return self._chip.uid
+
+    @property
+    def atr(self) -> bytes:
+        return self._chip.atr
+
+    def transmit(self, apdu: bytes) -> bytes:
+        answer = self._chip.transmit(apdu)
+        self._chip.save(self._path)
+        return answer
+
+
+def _print(text_zh: str, text_en: str) -> None:
+    print(f"{text_zh} / {text_en}", flush=True)  # noqa: T201 - this is its screen
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The counter's pages of cards in a real browser, with and without a script, on a desk and on a phone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app.cards.models import CardStatus
+from app.db import Database
+from app.people.models import Role
+from card_terminal.readers.ntag424 import Tear
+from tests.app import builders
+from tests.app.cards.bench import blank_chip, new_bench
+from tests.pages.conftest import Visitor
+
+PIN = "271828"
+
+
+@pytest.mark.usefixtures("world")
+def test_a_clerk_orders_a_card_a_station_makes_it_and_it_is_replaced(
+    enter: Callable[..., Visitor], database: Database, app_: Flask, tmp_path: Path
+) -> None:
+    with database.transaction() as session:
+        clerk, admin = builders.person(session, role=Role.CLERK), builders.person(session, role=Role.ADMIN)
+    bench, chip = new_bench(database, app_.test_client()), blank_chip()
+    desk = enter(script=True)
+    desk.log_in(clerk.username)
+    ordered = bench.order_card()
+    bench.cancel(ordered.id)
+    page = desk.visit(f"/cards/{ordered.id}?lang=en")
+    desk.press("Make it there")
+    chip.tear(20, Tear.AFTER)
+    bench.put_down(chip)
+    page.get_by_text("Taken away too early").wait_for()
+    bench.put_down(chip)
+    page.get_by_text("In order").first.wait_for()
+    desk.check()
+    page.get_by_text("Block…").click()
+    page.fill("#reason-block", "seen with a stranger")
+    desk.press("Block")
+    assert page.get_by_text("seen with a stranger").count() >= 1
+    page.get_by_text("Replace…").click()
+    page.fill("#replace-reason", "blocked for good")
+    page.fill("#replace-pin", PIN)
+    page.fill("#replace-pin-again", PIN)
+    desk.press("Replace it")
+    assert bench.card(ordered.id).status is CardStatus.REPLACED
+    desk.visit("/cards/all?lang=zh")
+    page.locator("input[name=card]").first.check()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="PDF").click()
+    waiting.value.save_as(tmp_path / "cards.pdf")
+    assert (tmp_path / "cards.pdf").read_bytes().startswith(b"%PDF")
+    for path in ("/cards/new", "/cards/hot-list", "/cards/stations"):
+        desk.visit(path)
+
+    phone = enter(phone=True, script=False)
+    phone.log_in(admin.username)
+    for path in ("/cards/all", f"/cards/{ordered.id}", "/cards/stations", "/cards/keys", "/cards/hot-list"):
+        phone.visit(path)
+        phone.visit(f"{path}?lang=en")
+        phone.page.goto(f"{phone.base}{path}?lang=zh")
