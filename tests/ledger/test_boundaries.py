@@ -154,6 +154,14 @@ def test_a_hold_that_was_ended_in_time_does_not_expire(books: Books, flags: Tran
     assert books.state(hold) is state
 
 
+def test_holds_that_were_ended_do_not_keep_the_sweeper_from_those_that_ran_out(books: Books) -> None:
+    ended = books.hold(CARD, SHOP, 60)
+    assert books.send(NewTransfer(id=uuid4(), pending_id=ended, flags=VOID)) == [CREATED]
+    books.hold(CARD, SHOP, 50)
+    books.at(END + timedelta(seconds=1))
+    assert books.database.run(lambda session: expire_pending(session, limit=1)) == 1
+
+
 @pytest.mark.parametrize(
     ("now", "expected"), [(END - TICK, CreateTransferStatus.EXCEEDS_CREDITS), (END, CREATED), (END + TICK, CREATED)]
 )
