@@ -184,6 +184,12 @@ def forgive(session: Session, *, uid: bytes, actor: str, at: datetime) -> None:
     people.audit(session, actor=actor, action="chip.forgive", subject=f"chip:{uid.hex().upper()}", at=at)
 
 
+def tired_chips(session: Session, *, limit: int = 100) -> list[Chip]:
+    """Give the chips that are not tried any more, the last tried first."""
+    tired = (Chip.attempts_unproved >= ATTEMPTS_UNPROVED_MAX) | (Chip.attempts_total >= ATTEMPTS_TOTAL_MAX)
+    return list(session.scalars(select(Chip).where(tired).order_by(Chip.last_attempt_at.desc()).limit(limit)))
+
+
 def begin_tap(
     session: Session, *, station: Station, said: StationBegin, message: str, settings: Settings, at: datetime
 ) -> StationAnswer:

@@ -29,6 +29,7 @@ _CC_FILE = "001720010000FF0406E104010000000506E10500808283000000000000000000"
 # Content and settings of the three files as the maker leaves them.
 _FACTORY = {1: (_CC_FILE, "0000E0"), 2: ("00" * 256, "00E0EE"), 3: ("007E" + "00" * 126, "033023")}
 _FILE_IDS = {0xE103: 1, 0xE104: 2, 0xE105: 3}
+_BY_NAME = 0x04
 _VERSION = ("04040230001105", "04040201021105")
 
 
@@ -180,7 +181,7 @@ class EmulatedChip:
 
     def _select(self, command: Command) -> bytes:
         self._session = self._pending = self._version_part = self._shown = None
-        if command.p1 == 0x04 and command.data == APPLICATION_NAME:
+        if command.p1 == _BY_NAME and command.data == APPLICATION_NAME:
             self._selected = None
             return b"\x90\x00"
         file_no = _FILE_IDS.get(int.from_bytes(command.data)) if command.p1 == 0x00 else None

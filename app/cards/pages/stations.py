@@ -81,6 +81,17 @@ def key_uses() -> Any:
         )
 
 
+@blueprint.post("/cards/chips/<string:uid>/forgive")
+@require(Role.ADMIN)
+def forgive_chip(uid: str) -> Any:
+    """Let a chip be tried again."""
+    if re.fullmatch(rf"[0-9A-F]{{{UID_DIGITS}}}", uid) is None:
+        raise Refusal(Code.NOT_FOUND)
+    change(works.forgive, uid=bytes.fromhex(uid))
+    flash(_("The chip may be tried again."), "good")
+    return redirect(url_for("cards_pages.station_list"))
+
+
 def _stations_page(*, made: stations.StationCode | None = None) -> Any:
     with web.database().reader() as session:
         return render_template(
@@ -90,6 +101,7 @@ def _stations_page(*, made: stations.StationCode | None = None) -> Any:
             fingerprint_of=stations.fingerprint_of,
             silent_before=clock.now() - stations.SILENT_AFTER,
             made=made,
+            tired=works.tired_chips(session),
             server=web.settings().public_url,
             progress=progress,
         )

@@ -67,7 +67,7 @@ def test_the_row_stands_in_the_database_before_the_first_byte_is_written(bench: 
 
 
 def apdus_of_a_whole_tap() -> int:
-    """Ten questions, two to authenticate, the UID, file and settings, four keys, K0, three to prove it, three to read."""
+    """Ten questions, two to authenticate, the UID, file, settings, four keys, K0, three to prove it, three to read."""
     return 10 + 2 + 1 + 2 + 4 + 1 + 3 + 3
 
 
