@@ -211,9 +211,9 @@ class Story:
         """Wait for the final verdict and the verified usage record, as the evidence document shows them."""
         document = _wait(
             lambda: self._customer.get(f"/reports/evidence/{session_id}"),
-            lambda found: found["record"] is not None and found["decision"] is not None,
+            lambda found: _record(found) is not None and found["decision"] is not None,
         )
-        verdict, record = document["verdict"], document["record"]
+        verdict, record = document["verdict"], _record(document) or {}
         _must_be("the verdict", verdict["verdict"], "matched")
         _must_be(
             "charge = overlap + charge only",
@@ -339,6 +339,13 @@ def _wait(ask: Callable[[], Any], enough: Callable[[Any], bool], *, every_s: flo
         if time.monotonic() > give_up_at_s:
             raise StoryError(f"waited {PATIENCE_S:.0f} s in vain; the last answer was {str(answer)[:500]}")
         time.sleep(every_s)
+
+
+def _record(evidence: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the version of the usage record that holds, of an evidence document."""
+    versions = (each["record"] for each in evidence["records"] if each["holds"])
+    found: dict[str, Any] | None = next(versions, None)
+    return found
 
 
 def _must_be(what: str, found: object, expected: object) -> None:

@@ -160,7 +160,7 @@ def _follows(session: Session, charge: CardSession) -> dict[str, Any]:
         .where(UsageRecord.session_id == charge.id)
         .order_by(UsageRecord.version.desc())
         .limit(VERSIONS_MAX)
-        .options(joinedload(Decision.rule_set))
+        .options(joinedload(Decision.rule_set), joinedload(Decision.usage_record))
     )
     contests = select(Contest).where(Contest.session_id == charge.id).order_by(Contest.id).limit(VERSIONS_MAX)
     adjustments = (

@@ -13,6 +13,7 @@ from app.people.models import Role
 from app.people.principals import Principal
 from app.people.service import principal_of
 from app.reports import service
+from app.reports.evidence_schemas import EvidenceSchema
 from app.reports.service import Statement
 from app.reports.service.statement import Money
 from card_terminal import protocol
@@ -108,3 +109,16 @@ def test_a_subsidy_and_its_return_lead_to_the_use_that_earned_it(database: Datab
         ("subsidy_granted", charge),
         ("subsidy_clawed_back", charge),
     ]
+
+
+def test_the_evidence_of_a_charge_names_the_record_that_its_subsidy_was_granted_for(database: Database) -> None:
+    till = Till(database)
+    charge = till.use_verified(100_00)
+    till.pay()
+    with database.reader() as session:
+        found = service.evidence(session, session_id=charge, reader=till.principal(till.holder_id), at=NOW)
+    # As a door writes it: the session is closed by then.
+    document = EvidenceSchema().dump(found)
+    (record,) = document["records"]
+    assert document["decision"]["record_id"] == record["record"]["id"]
+    assert document["decision"]["amount_fen"] > 0
