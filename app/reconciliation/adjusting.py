@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from sqlalchemy import ColumnElement, exists, func, select, true
+from sqlalchemy import ColumnElement, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
 import ledger
@@ -230,36 +230,48 @@ def give_back(session: Session, row: CardSession, *, amount_fen: int, reason: Re
 def adjust_due(session: Session, *, at: datetime, limit: int) -> int:
     """Give back what policies say, at most `limit` charges; gives how many were looked at. Safe to kill and to repeat.
 
-    A verdict is looked at once, also when nothing is to go back; one that a person took up is left to her.
+    A verdict is looked at once, also when nothing is to go back; one that a person took up is left to her. What the
+    books refuse is tried again when its turn comes round, and keeps no other charge waiting.
     """
     done = 0
     for policy in policies.published(session):
         terms = policies.parse(policy.body)
         for kind in sorted(terms.kinds(Do.REFUND)):
-            for verdict in _waiting_for_refund(session, policy, kind, at=at, limit=limit - done):
+            for verdict in _next_in_turn(session, policy, kind, at=at, limit=limit - done):
                 work = partial(_adjust_by_policy, session, verdict, policy=policy, step=terms.step(kind), at=at)
                 done += apart(session, work, adjusting=str(verdict.session_id)) or 0
     return done
 
 
-def _waiting_for_refund(
+def _next_in_turn(
     session: Session, policy: Policy, kind: ChargeVerdict, *, at: datetime, limit: int
 ) -> Sequence[Verdict]:
-    if limit <= 0:
+    """Go on behind what was looked at last, and begin anew at the end: a unit that was paid out refuses for weeks."""
+    cursor = due.hold_cursor(session, f"refunds:{policy.id}:{kind}") if limit > 0 else None
+    if cursor is None:
         return ()
+    found = _waiting_for_refund(session, policy, kind, after=cursor.position, at=at, limit=limit)
+    cursor.position = found[-1].id if len(found) == limit else 0
+    session.flush()
+    return found
+
+
+def _waiting_for_refund(
+    session: Session, policy: Policy, kind: ChargeVerdict, *, after: int, at: datetime, limit: int
+) -> Sequence[Verdict]:
     step = policies.parse(policy.body).step(kind)
     looked_at = exists().where(Adjustment.verdict_id == Verdict.id, Adjustment.cause == Cause.POLICY)
-    contested = exists().where(Contest.session_id == Verdict.session_id, Contest.status != ContestStatus.WITHDRAWN)
     return session.scalars(
         select(Verdict)
         .join(CardSession, CardSession.id == Verdict.session_id)
         .where(
+            Verdict.id > after,
             Verdict.superseded_at.is_(None),
             Verdict.verdict == kind,
             Verdict.review.is_(None),
             Verdict.decided_at <= at - timedelta(hours=step.wait_h),
             ~looked_at,
-            ~contested,
+            ~_contested(Verdict.session_id),
             policies.covers(policy),
         )
         .order_by(Verdict.id)
@@ -271,8 +283,8 @@ def _adjust_by_policy(session: Session, verdict: Verdict, *, policy: Policy, ste
     row = lock_charge(session, verdict.session_id)
     # Whoever held the lock before may have done it, or a person may have taken it up.
     session.refresh(verdict)
-    looked_at = select(Adjustment.id).where(Adjustment.verdict_id == verdict.id)
-    if verdict.superseded_at is not None or session.scalar(looked_at) is not None:
+    looked_at = exists().where(Adjustment.verdict_id == verdict.id)
+    if verdict.superseded_at is not None or session.scalar(select(or_(looked_at, _contested(row.id)))):
         return 0
     reason = Reason(
         key=f"verdict:{verdict.id}:adjustment",
@@ -292,6 +304,11 @@ def _adjust_by_policy(session: Session, verdict: Verdict, *, policy: Policy, ste
     session.add(_row(row, reason, nothing, journal_id=None, at=at))
     session.flush()
     return 1
+
+
+def _contested(session_id: Any) -> ColumnElement[bool]:
+    """Condition: a person answers for this charge, or has answered."""
+    return exists().where(Contest.session_id == session_id, Contest.status != ContestStatus.WITHDRAWN)
 
 
 def _row(row: CardSession, reason: Reason, wanted: Plan, *, journal_id: UUID | None, at: datetime) -> Adjustment:

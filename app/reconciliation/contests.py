@@ -66,7 +66,9 @@ def contest(session: Session, *, session_id: UUID, reason: str, maker: Principal
 
     Raises Refusal: NOT_FOUND for others' charges; NOT_CONTESTABLE after the window, a second time, for nothing charged.
     """
-    row = own_charge(session, session_id=session_id, maker=maker)
+    own = own_charge(session, session_id=session_id, maker=maker)
+    # So that no policy gives money back while the customer's word is written down.
+    row = adjusting.lock_charge(session, own.id)
     until = contestable_until(session, row)
     if until is None or at > until:
         raise Refusal(Code.NOT_CONTESTABLE)

@@ -26,8 +26,7 @@ CORRECTED_WITHIN = timedelta(days=35)
 
 def notice(session: Session, *, at: datetime, limit: int) -> None:
     """Put what is new since the last time among what is due; one worker at a time, the others pass by."""
-    session.execute(insert(FeedCursor).values(feed=FEED, position=0).on_conflict_do_nothing())
-    cursor = session.scalar(select(FeedCursor).where(FeedCursor.feed == FEED).with_for_update(skip_locked=True))
+    cursor = hold_cursor(session, FEED)
     if cursor is None:
         return
     changed = telemetry.queries.changed_since(session, after=cursor.position, limit=limit)
@@ -36,6 +35,12 @@ def notice(session: Session, *, at: datetime, limit: int) -> None:
         cursor.position = row.change
     for charge in (*_without_verdict(session, limit=limit), *_corrected(session, at=at, limit=limit)):
         add_charge(session, charge, at=at)
+
+
+def hold_cursor(session: Session, feed: str) -> FeedCursor | None:
+    """Give how far a feed was read, held until the transaction ends; None: another worker reads it now."""
+    session.execute(insert(FeedCursor).values(feed=feed, position=0).on_conflict_do_nothing())
+    return session.scalar(select(FeedCursor).where(FeedCursor.feed == feed).with_for_update(skip_locked=True))
 
 
 def take(session: Session, *, at: datetime, limit: int) -> list[DueStretch]:
@@ -49,6 +54,11 @@ def take(session: Session, *, at: datetime, limit: int) -> list[DueStretch]:
             .with_for_update(skip_locked=True)
         )
     )
+
+
+def is_any(session: Session, *, at: datetime) -> bool:
+    """Say whether a stretch is due."""
+    return bool(session.scalar(select(exists().where(DueStretch.due_at <= at))))
 
 
 def finish(session: Session, due: DueStretch) -> None:

@@ -297,3 +297,50 @@ def test_a_refused_posting_of_the_job_keeps_no_other_charge_waiting(
     monkeypatch.undo()
     adjust(world, minutes=202)
     assert {row.session_id for row in rows(world)} == {first, second}
+
+
+def test_refunds_that_the_books_refuse_are_passed_by_and_come_round_again(
+    world: World, clerk: Principal, approver: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as are looked at in one run stand in front; a unit that was paid out refuses for weeks."""
+    publish(world, clerk, approver, {"verdicts": {"phantom": {"do": "refund", "wait_h": 0}}})
+    charges = [paid_charge(world, 10 + start, 20 + start) for start in (0, 60, 120, 180)]
+    world.play((300, STANDBY_W))
+    world.reconcile(minutes=300)
+    with world.database.reader() as session:
+        first_two = session.scalars(select(Verdict.session_id).order_by(Verdict.id).limit(2)).all()
+    real = adjusting.give_back
+
+    def refuse(session: Any, row: CardSession, **values: Any) -> Adjustment:
+        if row.id in first_two:
+            raise PostingError("no")
+        return real(session, row, **values)
+
+    def run(minutes: float) -> int:
+        return world.database.run(lambda session: adjusting.adjust_due(session, at=at(minutes), limit=2))
+
+    monkeypatch.setattr(adjusting, "give_back", refuse)
+    assert [run(301 + turn) for turn in range(3)] == [0, 2, 0]
+    assert {row.session_id for row in rows(world)} == {*charges} - {*first_two}
+    monkeypatch.undo()
+    assert sum(run(310 + turn) for turn in range(2)) == 2
+    assert {row.session_id for row in rows(world)} == {*charges}
+
+
+def test_a_contest_that_comes_while_the_job_waits_for_the_charge_leaves_the_money_to_its_answer(
+    world: World, clerk: Principal, approver: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(world, clerk, approver, {"verdicts": {"phantom": {"do": "refund", "wait_h": 0}}})
+    phantom(world)
+    holder = world.principal(world.holder_id)
+    real = adjusting.lock_charge
+
+    def contested_meanwhile(session: Any, session_id: UUID) -> CardSession:
+        world.database.run(
+            lambda other: contests.contest(other, session_id=session_id, reason="broken", maker=holder, at=at(301)).id
+        )
+        return real(session, session_id)
+
+    monkeypatch.setattr(adjusting, "lock_charge", contested_meanwhile)
+    adjust(world, minutes=302)
+    assert (rows(world), balances_fen(world)) == ([], NOTHING_MOVED)
