@@ -15,7 +15,7 @@ from app.problems import refuses
 from app.reconciliation import contests, reading, schemas, service, totals
 from app.reconciliation.models import BoxVerdict, Contest, Verdict
 from app.security import principal, require
-from app.web import database
+from app.web import database, settings
 
 STAFF = (
     Role.SUB_CENTER_MANAGER,
@@ -65,9 +65,11 @@ def list_versions(session_id: UUID) -> dict[str, Any]:
 @require(*REVIEWERS)
 def rerun(session_id: UUID) -> dict[str, Any]:
     """Decide one charge again with what is known now. For the instrument's sub-center and the service center."""
-    reader = principal()
+    reader, zone = principal(), settings().site_timezone
     return database().run(
-        lambda session: _verdict(service.rerun(session, session_id=session_id, reader=reader, at=clock.now()))
+        lambda session: _verdict(
+            service.rerun(session, session_id=session_id, reader=reader, at=clock.now(), zone=zone)
+        )
     )
 
 

@@ -2,12 +2,15 @@
 
 import sys
 from datetime import date, datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
 
 import click
+from sqlalchemy.orm import Session
 
 from app import clock
 from app.db import Database
-from app.reconciliation import rerunning, service
+from app.reconciliation import due, rerunning, service
 from app.settings import Settings
 from app.starting import prepare
 
@@ -42,12 +45,17 @@ def reconcile(
 
 
 def _work_off(database: Database, values: Settings) -> int:
-    written = 0
-    while new := database.run(
-        lambda session: service.reconcile(session, at=clock.now(), limit=BATCH, zone=values.site_timezone)
-    ):
+    written, more = 0, True
+    while more:
+        new, more = database.run(partial(_work_off_once, zone=values.site_timezone, at=clock.now()))
         written += new
     return written
+
+
+def _work_off_once(session: Session, *, zone: ZoneInfo, at: datetime) -> tuple[int, bool]:
+    """Give how many verdicts are new, and whether there is more: one batch without news is not the last."""
+    new = service.reconcile(session, at=at, limit=BATCH, zone=zone)
+    return new, new > 0 or due.is_any(session, at=at)
 
 
 def _rerun(

@@ -16,7 +16,7 @@ from app.errors import Code, Refusal
 from app.instruments.models import Instrument
 from app.people.models import Role
 from app.people.principals import Principal
-from app.reconciliation import contests, matching, policies, queue, recording, rerunning, totals, unpaid
+from app.reconciliation import cli, contests, due, matching, policies, queue, recording, rerunning, totals, unpaid
 from app.reconciliation.deciding import DEFAULT_ZONE
 from app.reconciliation.models import ChargeVerdict, ContestStatus, ControlTotal
 from app.reconciliation.policies import Do, PolicyInvalidError, parse
@@ -266,9 +266,22 @@ def test_incremental_and_full_come_to_the_same_bytes(world: World) -> None:
 def test_the_command_works_off_what_is_due_and_reruns_a_range_with_its_report(
     world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also when nothing is new in what has waited longest."""
     clock.set_anchor(Anchor(real=clock.real_now(), simulated=at(160), speed=1.0))
     world.charge(10, 70)
     world.use(14, 66, until=160)
+    world.reconcile(minutes=160)
+    with world.database.transaction() as session:
+        due.add_weeks(
+            session,
+            name="rule:1",
+            instrument_id=world.instrument_id,
+            from_at=at(-2 * WEEK_MIN),
+            until_at=at(-1),
+            at=at(150),
+        )
+    world.charge(80, 110)
+    monkeypatch.setattr(cli, "BATCH", 1)
     before = structlog.get_config()
     monkeypatch.setenv("TESTCARD_DATABASE_URL", database_url)
     monkeypatch.setenv("TESTCARD_SECRET_KEY", "s" * 40)
@@ -281,7 +294,7 @@ def test_the_command_works_off_what_is_due_and_reruns_a_range_with_its_report(
 
 def _reconcile_by_command() -> None:
     first = CliRunner().invoke(commands, ["reconcile"], catch_exceptions=False)
-    assert "2 verdicts are new." in first.output
+    assert "1 verdicts are new." in first.output
     again = CliRunner().invoke(commands, ["reconcile", "--full", "--from", "2026-05-01", "--until", "2026-05-10"])
-    assert "1 charges and 1 runs in 2 pieces: 0 verdicts are new." in again.output
+    assert "2 charges and 1 runs in 2 pieces: 0 verdicts are new." in again.output
     assert CliRunner().invoke(commands, ["reconcile", "--full"]).exit_code == 2

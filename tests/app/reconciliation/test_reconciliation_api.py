@@ -1,19 +1,24 @@
 """Verdicts, exceptions, reviews and usage records over HTTP, each person within her own walls."""
 
+from dataclasses import replace
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
-from app import clock
+from app import clock, web
 from app.clock import Anchor
 from app.errors import Refusal
 from app.people.models import Role
 from app.people.service import principal_of
 from app.reconciliation import service
-from app.reconciliation.models import Review
+from app.reconciliation.models import ControlTotal, Review
 from app.reconciliation.reading import list_exceptions
 from app.sessions.models import CardSession
+from app.settings import Settings
 from tests.app import builders
 from tests.app.reconciliation.world import World
 from tests.telemetry.wire import STANDBY_W, at
@@ -107,6 +112,19 @@ def test_a_rerun_gives_the_verdict_that_holds(staffed: World, client: FlaskClien
     answer = client.post(address, headers=builders.bearer(client, "manager"))
     assert (answer.status_code, answer.get_json()["version"]) == (200, 1)
     assert client.post(address, headers=builders.bearer(client, "holder")).status_code == 403
+
+
+def test_a_rerun_goes_by_the_days_of_the_site(world: World, app_: Flask, settings: Settings) -> None:
+    charge = world.charge(10, 70)
+    world.use(14, 66, until=120)
+    world.person("manager", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
+    hawaii = replace(settings, site_timezone=ZoneInfo("Pacific/Honolulu"))
+    web.equip(app_, database=world.database, settings=hawaii)
+    client = app_.test_client()
+    answer = client.post(f"{ROOT}/verdicts/{charge}/rerun", headers=builders.bearer(client, "manager"))
+    assert answer.status_code == 200
+    with world.database.reader() as session:
+        assert session.scalars(select(ControlTotal.day)).all() == [at(10).astimezone(hawaii.site_timezone).date()]
 
 
 @pytest.mark.usefixtures("staffed")

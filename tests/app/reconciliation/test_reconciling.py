@@ -286,7 +286,7 @@ def test_a_charge_nobody_knows_is_not_found(world: World) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_any_order_of_arrival_with_repeats_and_decisions_between_leaves_the_same(world: World, seed: int) -> None:
-    """A day's messages shuffled, repeated, in pieces, with the job running in between: the same verdicts and seconds."""
+    """A day's messages shuffled, repeated, in pieces, with the job running in between: the same verdicts."""
     chance = random.Random(seed)  # noqa: S311 - a test must come out the same
     charges = [world.charge(10, 70), world.charge(80, 110)]
     watts = [STANDBY_W] * 13 + [RUN_W] * 52 + [STANDBY_W] * 55 + [RUN_W] * 15 + [STANDBY_W] * 40
