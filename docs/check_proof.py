@@ -14,7 +14,8 @@ FIELDS = {  # what stands in a line, in this order
     "seal": "format number rows_count last_xid last_kind last_id system_identifier previous_hash root sealed_at key_id",
 }
 given = json.load(sys.stdin)  # a list of proofs, or a document that has one, such as the evidence of a charge
-for proof in given["seal"]["proofs"] if isinstance(given, dict) else given:
+proofs = given["seal"]["proofs"] if isinstance(given, dict) else given
+for proof in proofs or sys.exit("NO: there is no proof in it"):
     rows = (proof["record"], *proof["blocks"])
     lines = ["|".join(row[name] for name in FIELDS[row["format"][9:-3]].split()).encode() for row in rows]
     name, expected = "root", sha256(b"\x00" + lines[0]).hexdigest()

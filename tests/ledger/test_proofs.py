@@ -147,6 +147,12 @@ def test_the_script_says_whether_a_text_is_the_document_that_was_sealed(books: D
     assert "is not the one" in check(forged).stderr
 
 
+@pytest.mark.parametrize("given", [[], {"seal": {"proofs": []}}])
+def test_the_script_never_accepts_what_proves_nothing(given: Any) -> None:
+    answer = check(given)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (1, "", "NO: there is no proof in it\n")
+
+
 def test_a_signature_by_another_key_or_over_something_else_does_not_pass(books: Database) -> None:
     proof = proof_of(books, ident("t1"))
     assert check([proof], OTHER_KEY).returncode != 0
