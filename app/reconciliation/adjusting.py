@@ -5,14 +5,14 @@ subsidy. Never more comes back than was charged, however often and by whomever i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 import ledger
@@ -95,12 +95,23 @@ def adjustments_of(session: Session, session_id: UUID) -> Sequence[Adjustment]:
 
 def given_back(session: Session, session_id: UUID) -> GivenBack:
     """Add up what went back of a charge."""
-    return _added_up(session, Adjustment.session_id == session_id)
+    return given_back_of(session, [session_id])[session_id]
+
+
+def given_back_of(session: Session, session_ids: Sequence[UUID]) -> dict[UUID, GivenBack]:
+    """Add up what went back of each of these charges."""
+    rows = session.execute(
+        select(Adjustment.session_id, *_sums())
+        .where(Adjustment.session_id.in_(session_ids))
+        .group_by(Adjustment.session_id)
+    )
+    found = {row[0]: _given_back(row[1:]) for row in rows}
+    return {session_id: found.get(session_id, GivenBack()) for session_id in session_ids}
 
 
 def all_given_back(session: Session) -> GivenBack:
     """Add up what ever went back, for the standing checks of the books."""
-    return _added_up(session, true())
+    return _given_back(session.execute(select(*_sums())).one())
 
 
 def net_fen() -> ColumnElement[int]:
@@ -330,11 +341,12 @@ def _row(row: CardSession, reason: Reason, wanted: Plan, *, journal_id: UUID | N
     )
 
 
-def _added_up(session: Session, criterion: ColumnElement[bool]) -> GivenBack:
-    names = ("principal_fen", "subsidy_fen", "fee_fen", "vat_fen")
-    sums = [func.coalesce(func.sum(getattr(Adjustment, name)), 0) for name in names]
-    row = session.execute(select(*sums).where(criterion)).one()
-    return GivenBack(**{name: int(value) for name, value in zip(names, row, strict=True)})
+def _sums() -> list[Any]:
+    return [func.coalesce(func.sum(getattr(Adjustment, each.name)), 0) for each in fields(GivenBack)]
+
+
+def _given_back(sums: Sequence[Any]) -> GivenBack:
+    return GivenBack(**{each.name: int(value) for each, value in zip(fields(GivenBack), sums, strict=True)})
 
 
 def _shares_taken(session: Session, row: CardSession) -> tuple[int, int]:

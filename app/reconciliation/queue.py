@@ -89,6 +89,7 @@ def queue(session: Session, *, reader: Principal, wanted: Wanted, at: datetime) 
     ).all()
     ids = [charge.id for charge, _ in rows]
     contests = {each.session_id: each for each in session.scalars(_contests().where(Contest.session_id.in_(ids)))}
+    backs = adjusting.given_back_of(session, ids)
     total, oldest_at = session.execute(query.with_only_columns(func.count(), func.min(Verdict.decided_at))).one()
     overdue = session.scalars(
         select(CardSession)
@@ -98,7 +99,10 @@ def queue(session: Session, *, reader: Principal, wanted: Wanted, at: datetime) 
         .limit(PAGE_SIZE_MAX)
     )
     return Queue(
-        lines=tuple(_line(session, charge, verdict, contests.get(charge.id), at=at) for charge, verdict in rows),
+        lines=tuple(
+            _line(charge, verdict, contest=contests.get(charge.id), back=backs[charge.id], at=at)
+            for charge, verdict in rows
+        ),
         total=int(total),
         oldest_at=oldest_at,
         overdue=tuple(overdue),
@@ -112,8 +116,7 @@ def count_waiting(session: Session, *, reader: Principal) -> int:
     return int(session.execute(_open(reader, Wanted()).with_only_columns(func.count())).scalar_one())
 
 
-def _line(session: Session, charge: CardSession, verdict: Verdict, contest: Contest | None, *, at: datetime) -> Line:
-    back: GivenBack = adjusting.given_back(session, charge.id)
+def _line(charge: CardSession, verdict: Verdict, *, contest: Contest | None, back: GivenBack, at: datetime) -> Line:
     return Line(
         charge=charge,
         verdict=verdict,

@@ -5,14 +5,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 
 import ledger
 from app.books import PostingError
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.people.principals import Principal
-from app.reconciliation import adjusting, contests, policies, service
+from app.reconciliation import adjusting, contests, policies, queue, service
 from app.reconciliation.models import Adjustment, Cause, Review, Verdict
 from app.reports.service.ledger_view import ledger_view
 from app.reports.service.today import book_checks
@@ -344,3 +344,20 @@ def test_a_contest_that_comes_while_the_job_waits_for_the_charge_leaves_the_mone
     monkeypatch.setattr(adjusting, "lock_charge", contested_meanwhile)
     adjust(world, minutes=302)
     assert (rows(world), balances_fen(world)) == ([], NOTHING_MOVED)
+
+
+def test_the_queue_asks_the_database_as_often_for_many_charges_as_for_one(world: World, clerk: Principal) -> None:
+    for start in (10, 70, 130, 190):
+        paid_charge(world, start, start + 30)
+    world.play((300, STANDBY_W))
+    world.reconcile(minutes=300)
+    asked: list[str] = []
+    event.listen(world.database.engine, "before_cursor_execute", lambda *arguments: asked.append(str(arguments[2])))
+    counts = []
+    for page_size in (1, 4):
+        asked.clear()
+        with world.database.reader() as session:
+            found = queue.queue(session, reader=clerk, wanted=queue.Wanted(page_size=page_size), at=at(310))
+        assert [line.suggested_fen for line in found.lines] == [400_00] * page_size
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
