@@ -62,6 +62,10 @@ class Channel:
 
     silent_after: timedelta
     relay_on: bool | None = None
+    is_cut_by_relay: bool = True
+    is_measured: bool = False
+    has_relay: bool = False
+    by_clamp: bool = False
     voltage_v: float | None = None
     current_a: float | None = None
     energy_wh: float | None = None
@@ -97,7 +101,18 @@ class Channel:
             return None
         if at - self.fresh_at > self.silent_after:
             return None
-        return self._power_w or (0.0 if self.relay_on is False else self._standby_w)
+        return self._power_w or (0.0 if self.is_cut_off else self._standby_w)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Say whether an open relay lets no current to what is measured."""
+        return self.is_cut_by_relay and self.relay_on is False
+
+    def trust_relay(self, *, is_trusted: bool) -> None:
+        """Say whether an open relay means that nothing flows; else what was known by it alone is unknown again."""
+        self.is_cut_by_relay = is_trusted
+        if not is_trusted and not self.is_measured:
+            self._power_w = None
 
     def remember(self, *, at: datetime, is_online: bool) -> None:
         """Keep what is known now, for whoever asks later what was then."""
@@ -134,7 +149,7 @@ class Channel:
             self.device_energy_wh = reading.device_energy_wh
         if reading.power_w is not None:
             self._power_w = reading.power_w
-        elif self.relay_on is False:
+        elif self.is_cut_off:
             self._power_w = 0.0  # with the relay open no current flows, whatever was measured before
 
     def _check_current(self, reading: MeterReading) -> None:
@@ -145,7 +160,7 @@ class Channel:
                 self.doubt = None
             # Only within one message: a partial one may bring the power before the current.
             apparent_va = (reading.current_a or 0.0) * (reading.voltage_v or 0.0)
-            if reading.power_w == 0 and self.relay_on is not False and apparent_va > APPARENT_VA_MAX:
+            if reading.power_w == 0 and not self.is_cut_off and apparent_va > APPARENT_VA_MAX:
                 self.doubt = Doubt.CURRENT_AT_ZERO
 
     def _check_counter(self, before_w: float | None, reading: MeterReading, at: datetime) -> None:
@@ -171,7 +186,7 @@ class Channel:
             self.doubt = Doubt.STUCK
 
     def _check_standby(self, reading: MeterReading, at: datetime, step_wh: float) -> None:
-        if self._power_w != 0 or self.relay_on is False:
+        if self._power_w != 0 or self.is_cut_off:
             self._zero_since, self._zero_from, self._standby_w = None, None, 0.0
             if self.doubt is Doubt.COUNTS_AT_ZERO:
                 self.doubt = None
@@ -203,7 +218,9 @@ class Channels:
 
     def take_readings(self, readings: Iterable[MeterReading], *, received_at: datetime, retained: bool = False) -> None:
         """Lay what a message says over what is known; what the broker had kept is no sign of life."""
-        for reading in readings:
+        told = list(readings)
+        self._find_relays(told)
+        for reading in told:
             if reading.online is not None:
                 self._online = reading.online
             elif 0 <= reading.channel < CHANNELS_MAX and not self.is_repeated(reading):
@@ -211,6 +228,23 @@ class Channels:
                 self.channel(reading.channel).lay_over(reading, received_at=received_at, is_fresh=not retained)
         for channel in self._channels.values():
             channel.remember(at=received_at, is_online=self._online)
+
+    def _find_relays(self, told: Sequence[MeterReading]) -> None:
+        """Find out which relays cut off what is measured.
+
+        A clamp may lie around any wire; and where a device has more relays than it measures, as a strip with one meter
+        has, no single one says that nothing flows.
+        """
+        for reading in told:
+            if reading.online is None and 0 <= reading.channel < CHANNELS_MAX:
+                channel = self.channel(reading.channel)
+                channel.by_clamp = channel.by_clamp or reading.by_clamp
+                channel.has_relay = channel.has_relay or reading.relay_on is not None
+                channel.is_measured = channel.is_measured or reading.power_w is not None
+        relays = [channel for channel in self._channels.values() if channel.has_relay]
+        is_shared = len(relays) > 1 and not all(channel.is_measured for channel in relays)
+        for channel in self._channels.values():
+            channel.trust_relay(is_trusted=not channel.by_clamp and not is_shared)
 
     def is_repeated(self, _reading: MeterReading) -> bool:
         """Say whether this is nothing but the last measurement, told again."""

@@ -9,10 +9,11 @@ from telemetry.adapters.values import Flag, MeterReading, energy, number, parse_
 from telemetry.errors import DeadReason, MessageRefused
 
 # Component → where its power and its energy in Wh are. Three-phase meters keep energy in a component of its own.
-_POWER = {"switch": "apower", "pm1": "apower", "cover": "apower", "light": "apower"}
+_POWER = dict.fromkeys(("switch", "pm1", "cover", "light", "rgb", "rgbw", "cct"), "apower")
 _METERS = {"em": "total_act_power", "em1": "act_power"}
 _ENERGY = {"emdata": "total_act", "em1data": "total_act_energy"}
 _PHASES = ("a", "b", "c")
+_ERRORS = ("errors", *(f"{phase}_errors" for phase in _PHASES))
 ENERGY_STEP_WH = 0.1
 TOPICS = ("events/rpc", "status/+", "online")
 _METHODS = ("NotifyStatus", "NotifyFullStatus")
@@ -46,7 +47,7 @@ def _notification(content: dict[str, Any]) -> list[MeterReading]:
     flags = frozenset({Flag.CLOCK_UNSET}) if at is None and params.get("ts") is not None else frozenset()
     booted_at = _booted_at(params.get("sys"))
     return [
-        replace(reading, at=at, flags=flags, booted_at=booted_at)
+        replace(reading, at=at, flags=flags | reading.flags, booted_at=booted_at)
         for name, part in params.items()
         for reading in _component(name, part)
     ]
@@ -60,7 +61,10 @@ def _component(name: str, content: Any) -> Iterator[MeterReading]:
         raise MessageRefused(DeadReason.FIELD_WRONG)
     if kind in _ENERGY:
         yield MeterReading(
-            channel=int(place), energy_wh=energy(content.get(_ENERGY[kind])), energy_step_wh=ENERGY_STEP_WH
+            channel=int(place),
+            energy_wh=energy(content.get(_ENERGY[kind])),
+            energy_step_wh=ENERGY_STEP_WH,
+            by_clamp=True,
         )
     elif kind in _METERS:
         yield _meter(int(place), content, power_key=_METERS[kind])
@@ -71,28 +75,41 @@ def _component(name: str, content: Any) -> Iterator[MeterReading]:
 def _switch(channel: int, content: dict[str, Any], *, power_key: str) -> MeterReading:
     counter = content.get("aenergy")
     counted = counter if isinstance(counter, dict) else {}
-    output = content.get("output")
+    output, is_valid = content.get("output"), _is_valid(content)
     return MeterReading(
         channel=channel,
-        power_w=power(content.get(power_key)),
+        power_w=power(content.get(power_key)) if is_valid else None,
         voltage_v=number(content.get("voltage")),
         current_a=number(content.get("current")),
         energy_wh=energy(counted.get("total")),
         energy_step_wh=ENERGY_STEP_WH,
         relay_on=output if isinstance(output, bool) else None,
         not_before=unix_time(counted.get("minute_ts")),
+        flags=frozenset() if is_valid else frozenset({Flag.POWER_INVALID}),
     )
 
 
 def _meter(channel: int, content: dict[str, Any], *, power_key: str) -> MeterReading:
     phases = [f"{phase}_act_power" for phase in _PHASES if f"{phase}_act_power" in content]
-    total_current = content.get("total_current", content.get("current"))
+    total_current, is_valid = content.get("total_current", content.get("current")), _is_valid(content)
     return MeterReading(
         channel=channel,
-        power_w=power(content.get(power_key)),
+        power_w=power(content.get(power_key)) if is_valid else None,
         power_w_phases=tuple(power(content[phase]) for phase in phases),
         voltage_v=number(content.get("voltage")),
         current_a=number(total_current),
+        by_clamp=True,
+        flags=frozenset() if is_valid else frozenset({Flag.POWER_INVALID}),
+    )
+
+
+def _is_valid(content: dict[str, Any]) -> bool:
+    """Say whether a component believes its own power; of its other errors, as being too hot, none says otherwise."""
+    told = [content.get(name) for name in _ERRORS]
+    errors = [str(error) for each in told if isinstance(each, list) for error in each]
+    return not any(
+        error == "power_meter_failure" or (error.startswith("out_of_range:") and error.endswith("power"))
+        for error in errors
     )
 
 

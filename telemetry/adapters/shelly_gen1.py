@@ -59,7 +59,7 @@ def _value(kind: str, channel: int, name: str | None, payload: bytes) -> list[Me
             found = {"voltage_v": parse_number(payload)}
         case _:
             return []
-    return [replace(MeterReading(channel=channel), **found)]
+    return [replace(MeterReading(channel=channel, by_clamp=kind == "emeter"), **found)]
 
 
 def _status(content: dict[str, Any]) -> list[MeterReading]:
@@ -92,6 +92,7 @@ def _clamp(channel: int, clamp: dict[str, Any]) -> MeterReading:
         current_a=number(clamp.get("current")),
         energy_wh=energy(clamp.get("total")) if is_valid else None,
         energy_step_wh=ENERGY_STEP_WH,
+        by_clamp=True,
         flags=frozenset() if is_valid else frozenset({Flag.POWER_INVALID}),
     )
 

@@ -36,7 +36,11 @@ def read(topic: str, payload: bytes) -> list[MeterReading]:
     if kind not in TOPICS:
         return []
     content = parse_object(payload)
-    found = _sensors(_inner(content, "StatusSNS")) + _relays(_inner(content, "StatusSTS"))
+    sensors, state = _inner(content, "StatusSNS"), _inner(content, "StatusSTS")
+    return _timed(sensors, _sensors(sensors)) + _timed(state, _relays(state))
+
+
+def _timed(content: dict[str, Any], found: list[MeterReading]) -> list[MeterReading]:
     flags, at = _clock(content.get("Time"))
     return [replace(reading, flags=flags, at=at) for reading in found]
 
@@ -91,6 +95,7 @@ def _clamps(analog: object) -> list[MeterReading]:
             current_a=number(clamp.get("Current")),
             energy_wh=energy(clamp.get("Energy"), WH_PER_KWH),
             energy_step_wh=_step_wh(clamp.get("Energy")),
+            by_clamp=True,
         )
         for channel, clamp in enumerate(clamps)
     ]

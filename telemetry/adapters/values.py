@@ -39,6 +39,7 @@ class MeterReading:
     energy_step_wh: float | None = None
     device_energy_wh: float | None = None
     relay_on: bool | None = None
+    by_clamp: bool = False  # measured around a wire, which no relay of the meter need cut
     online: bool | None = None
     at: datetime | None = None
     not_before: datetime | None = None
