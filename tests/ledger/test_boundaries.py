@@ -31,6 +31,7 @@ from ledger import (
     post_journal,
     reverse_journal,
 )
+from ledger.transfers import expiry_id
 
 BEGIN, TICK, TIMEOUT_S = datetime(2026, 5, 4, 9, 0, tzinfo=UTC), timedelta(microseconds=1), 60
 END = BEGIN + timedelta(seconds=TIMEOUT_S)
@@ -160,6 +161,15 @@ def test_holds_that_were_ended_do_not_keep_the_sweeper_from_those_that_ran_out(b
     books.hold(CARD, SHOP, 50)
     books.at(END + timedelta(seconds=1))
     assert books.database.run(lambda session: expire_pending(session, limit=1)) == 1
+
+
+def test_a_sweep_ends_no_more_holds_than_asked_for_and_the_first_to_run_out_first(books: Books) -> None:
+    first, second = books.hold(CARD, SHOP, 10), books.hold(CARD, SHOP, 10)
+    books.at(END + timedelta(seconds=1))
+    assert books.database.run(lambda session: expire_pending(session, limit=1)) == 1
+    with books.database.reader() as session:
+        ends = lookup_transfers(session, [expiry_id(first), expiry_id(second)])
+    assert [end.pending_id for end in ends] == [first]
 
 
 @pytest.mark.parametrize(
