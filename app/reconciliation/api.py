@@ -27,6 +27,7 @@ STAFF = (
     Role.ADMIN,
 )
 REVIEWERS = (Role.SUB_CENTER_MANAGER, Role.CLERK, Role.APPROVER)
+ANSWERERS = (Role.GROUP_OPERATOR, *REVIEWERS)
 
 blueprint = flask_smorest.Blueprint(
     "reconciliation",
@@ -65,7 +66,7 @@ def list_versions(session_id: UUID) -> dict[str, Any]:
 @require(*REVIEWERS)
 def rerun(session_id: UUID) -> dict[str, Any]:
     """Decide one charge again with what is known now. For the instrument's sub-center and the service center."""
-    reader, zone = principal(), settings().site_timezone
+    reader, zone = principal().acting_as(*REVIEWERS), settings().site_timezone
     return database().run(
         lambda session: _verdict(
             service.rerun(session, session_id=session_id, reader=reader, at=clock.now(), zone=zone)
@@ -84,7 +85,7 @@ def rerun(session_id: UUID) -> dict[str, Any]:
 @require(*REVIEWERS)
 def review(body: dict[str, Any], session_id: UUID) -> dict[str, Any]:
     """Write your word on a charge that did not verify by itself, under your name. Never on your own use."""
-    reader = principal()
+    reader = principal().acting_as(*REVIEWERS)
     return database().run(
         lambda session: _verdict(service.review(session, session_id=session_id, **body, reader=reader, at=clock.now()))
     )
@@ -149,10 +150,10 @@ def make_contest(body: dict[str, Any]) -> dict[str, Any]:
 )
 @blueprint.arguments(schemas.AnswerSchema)
 @blueprint.response(HTTPStatus.OK, schemas.ContestSchema)
-@require(Role.GROUP_OPERATOR, *REVIEWERS)
+@require(*ANSWERERS)
 def answer_contest(body: dict[str, Any], contest_id: int) -> dict[str, Any]:
     """Answer a contest under your name: uphold the charge, or give back an amount. Never on your own use."""
-    answerer = principal()
+    answerer = principal().acting_as(*ANSWERERS)
     return database().run(
         lambda session: _contest(
             contests.answer(

@@ -10,7 +10,9 @@ from flask import Blueprint, request, url_for
 from app import money, web
 from app.errors import Code, Refusal
 from app.people.models import Role
+from app.people.principals import Principal
 from app.presentation import CENTER
+from app.security import principal
 from app.spans import read_day
 
 STAFF = (Role.SUB_CENTER_MANAGER, *CENTER)
@@ -29,6 +31,11 @@ class Links:
 
     previous_url: str = ""
     next_url: str = ""
+
+
+def decider() -> Principal:
+    """Give the person as one who decides: what she sees by another role is not hers to decide."""
+    return principal().acting_as(*DECIDERS)
 
 
 def given_note(name: str = "note") -> str:

@@ -92,7 +92,7 @@ def answer_form(contest_id: int) -> Any:
     g.section = SECTION if not principal().has(Role.GROUP_OPERATOR) else "reports_pages.on_now"
     amount_fen = read_amount(request.args.get("amount", ""))
     with web.database().reader() as session:
-        found = contests.get_contest(session, contest_id=contest_id, reader=principal())
+        found = contests.get_contest(session, contest_id=contest_id, reader=principal().acting_as(*ANSWERERS))
         row, back = found.session, adjusting.given_back(session, found.session_id)
         verdict = recording.current_verdict(session, row)
         return render_template(
@@ -119,7 +119,7 @@ def answer(contest_id: int) -> Any:
     amount_fen = read_amount(request.form.get("amount", "")) if outcome == "adjust" else 0
     if outcome == "adjust" and amount_fen == 0:
         raise Refusal(Code.ADJUSTMENT_TOO_LARGE)
-    answerer, at = principal(), clock.now()
+    answerer, at = principal().acting_as(*ANSWERERS), clock.now()
     web.database().run(
         lambda session: contests.answer(
             session, contest_id=contest_id, amount_fen=amount_fen, text=text, answerer=answerer, at=at

@@ -17,6 +17,7 @@ from app.reconciliation.pages.common import (
     asked_page,
     asked_whole,
     blueprint,
+    decider,
     given_note,
     here,
     page_links,
@@ -61,7 +62,7 @@ def decision(session_id: UUID) -> Any:
     g.section = SECTION
     amount_fen = read_amount(request.args.get("amount", ""))
     with web.database().reader() as session:
-        row = service.charge_of(session, session_id=session_id, reader=principal())
+        row = service.charge_of(session, session_id=session_id, reader=decider())
         verdict = recording.current_verdict(session, row)
         if verdict is None:
             raise Refusal(Code.NOT_REVIEWABLE)
@@ -90,7 +91,7 @@ def decide(session_id: UUID) -> Any:
         raise Refusal(Code.VALIDATION_FAILED, fields={"outcome": [", ".join(Review)]})
     outcome = Review(chosen)
     amount_fen = read_amount(request.form.get("amount", "")) if outcome in ADJUSTING else 0
-    reader, at = principal(), clock.now()
+    reader, at = decider(), clock.now()
     web.database().run(
         lambda session: service.review(
             session, session_id=session_id, outcome=outcome, note=note, reader=reader, at=at, amount_fen=amount_fen

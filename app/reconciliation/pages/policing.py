@@ -13,6 +13,7 @@ from app.reconciliation.pages.common import (
     SECTION,
     STAFF,
     blueprint,
+    decider,
     given_day,
     given_note,
     given_whole,
@@ -37,7 +38,7 @@ def policy_list() -> Any:
             verdicts=policies.EXCEPTIONAL,
             refundable=policies.REFUNDABLE,
             steps=tuple(Do),
-            sub_centers=policies.sub_centers_of(session, reader=principal()),
+            sub_centers=policies.sub_centers_of(session, reader=decider()),
             shipped=policies.SHIPPED,
             at=clock.now(),
         )
@@ -52,7 +53,7 @@ def draft_policy() -> Any:
         "contest_days": given_whole("contest_days"),
         "answer_days": given_whole("answer_days"),
     }
-    valid_from, note, maker, at = given_day("valid_from", zone=zone()), given_note(), principal(), clock.now()
+    valid_from, note, maker, at = given_day("valid_from", zone=zone()), given_note(), decider(), clock.now()
     if valid_from is None:
         raise AssertionError("a required day is there")
     sub_center_id = given_whole("sub_center") or None

@@ -9,8 +9,8 @@ from app import clock, web
 from app.errors import Code, Refusal
 from app.reconciliation import service
 from app.reconciliation.models import ADJUSTING, Review
-from app.reconciliation.pages.common import DECIDERS, blueprint, given_note
-from app.security import principal, require
+from app.reconciliation.pages.common import DECIDERS, blueprint, decider, given_note
+from app.security import require
 from app.texts import _
 
 
@@ -21,7 +21,7 @@ def review(session_id: UUID) -> Any:
     note, outcome = given_note(), request.form.get("outcome", "")
     if outcome not in set(Review) - ADJUSTING:
         raise Refusal(Code.VALIDATION_FAILED, fields={"outcome": [", ".join(set(Review) - ADJUSTING)]})
-    reader, at = principal(), clock.now()
+    reader, at = decider(), clock.now()
     web.database().run(
         lambda session: service.review(
             session, session_id=session_id, outcome=Review(outcome), note=note, reader=reader, at=at

@@ -15,6 +15,7 @@ from app.reconciliation.pages.common import (
     asked_page,
     asked_whole,
     blueprint,
+    decider,
     given_day,
     given_note,
     given_whole,
@@ -47,7 +48,7 @@ def silence_rules() -> Any:
         return render_template(
             "reconciliation/rules.html",
             rules=found,
-            instruments=ruling.instruments_of(session, reader=principal()),
+            instruments=ruling.instruments_of(session, reader=decider()),
             kinds=tuple(RuleKind),
             at=clock.now(),
             links=page_links(page, has_more=len(found) == PAGE_SIZE),
@@ -74,7 +75,7 @@ def make_rule() -> Any:
         run_s_max=given_whole("run_minutes") * MINUTE_S if background else None,
         note=given_note(),
     )
-    maker, at = principal(), clock.now()
+    maker, at = decider(), clock.now()
     web.database().run(lambda session: ruling.make(session, wish, maker=maker, at=at))
     flash(_("The rule holds; what it touches is decided anew within seconds."), "good")
     return redirect(url_for("reconciliation_pages.silence_rules"))
@@ -84,7 +85,7 @@ def make_rule() -> Any:
 @require(*DECIDERS)
 def end_rule(rule_id: int) -> Any:
     """Let a rule hold no longer."""
-    ender, at = principal(), clock.now()
+    ender, at = decider(), clock.now()
     web.database().run(lambda session: ruling.end(session, rule_id=rule_id, ender=ender, at=at))
     flash(_("The rule has ended; what it said of the past stays said."), "good")
     return redirect(url_for("reconciliation_pages.silence_rules"))

@@ -14,6 +14,7 @@ from app.reconciliation.pages.common import (
     asked_page,
     asked_whole,
     blueprint,
+    decider,
     given_note,
     here,
     page_links,
@@ -54,7 +55,7 @@ def unpaid_run(box_verdict_id: int) -> Any:
     """Show one run that nobody paid for and what can be done about it."""
     g.section = SECTION
     with web.database().reader() as session:
-        use = unpaid.get_use(session, box_verdict_id=box_verdict_id, reader=principal(), zone=zone())
+        use = unpaid.get_use(session, box_verdict_id=box_verdict_id, reader=decider(), zone=zone())
         return render_template("reconciliation/unpaid_run.html", use=use)
 
 
@@ -62,7 +63,7 @@ def unpaid_run(box_verdict_id: int) -> Any:
 @require(*DECIDERS)
 def explain(box_verdict_id: int) -> Any:
     """Write down why a run owes nothing."""
-    note, maker, at = given_note(), principal(), clock.now()
+    note, maker, at = given_note(), decider(), clock.now()
     web.database().run(
         lambda session: unpaid.explain(session, box_verdict_id=box_verdict_id, note=note, maker=maker, at=at)
     )
@@ -74,7 +75,7 @@ def explain(box_verdict_id: int) -> Any:
 @require(*DECIDERS)
 def mark_as_maintenance(box_verdict_id: int) -> Any:
     """Say that the run was maintenance."""
-    note, maker, at = given_note(), principal(), clock.now()
+    note, maker, at = given_note(), decider(), clock.now()
     web.database().run(
         lambda session: unpaid.mark_as_maintenance(
             session, box_verdict_id=box_verdict_id, note=note, maker=maker, at=at
@@ -88,7 +89,7 @@ def mark_as_maintenance(box_verdict_id: int) -> Any:
 @require(*DECIDERS)
 def draft_invoice(box_verdict_id: int) -> Any:
     """Draft an invoice to the account of whoever used the instrument."""
-    note, maker, at, site = given_note(), principal(), clock.now(), zone()
+    note, maker, at, site = given_note(), decider(), clock.now(), zone()
     number = request.form.get("account", "").strip()
     made = web.database().run(
         lambda session: unpaid.draft_invoice(

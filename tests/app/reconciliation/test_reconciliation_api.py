@@ -12,7 +12,7 @@ from sqlalchemy import select
 from app import clock, web
 from app.clock import Anchor
 from app.errors import Refusal
-from app.people.models import Role
+from app.people.models import Role, RoleGrant
 from app.people.service import principal_of
 from app.reconciliation import service
 from app.reconciliation.models import ControlTotal, Review
@@ -105,6 +105,26 @@ def test_a_review_needs_a_reason_in_words(staffed: World, client: FlaskClient) -
     manager = builders.bearer(client, "manager")
     for body in ({"outcome": "verified"}, {"outcome": "verified", "note": " "}, {"outcome": "matched", "note": NOTE}):
         assert client.post(address, json=body, headers=manager).status_code == 422
+
+
+def test_a_role_decides_only_where_it_was_given_whatever_else_she_sees(staffed: World, client: FlaskClient) -> None:
+    """An auditor sees everything, and an operator answers for her group: together they decide no other's charges."""
+    clock.set_anchor(Anchor(real=clock.real_now(), simulated=at(300), speed=1.0))
+    with staffed.database.transaction() as session:
+        abroad = builders.group(session, of_unit=builders.unit(session, in_sub_center=builders.sub_center(session)))
+        both = builders.person(session, username="both", role=Role.GROUP_OPERATOR, group_id=abroad.id)
+        session.add(RoleGrant(person_id=both.id, role=Role.AUDITOR))
+        session.add(RoleGrant(person_id=both.id, role=Role.SUB_CENTER_MANAGER, sub_center_id=abroad.unit.sub_center_id))
+    headers, phantom = builders.bearer(client, "both"), staffed.charges[1]
+    wish = {"session_id": str(phantom), "reason": "仪器故障，未能测试。"}
+    made = client.post(f"{ROOT}/contests", json=wish, headers=builders.bearer(client, "holder")).get_json()
+    asked = [
+        (f"{ROOT}/contests/{made['id']}/answer", {"amount_fen": 0, "answer": NOTE}),
+        (f"{ROOT}/verdicts/{phantom}/review", {"outcome": "verified", "note": NOTE}),
+        (f"{ROOT}/verdicts/{phantom}/rerun", None),
+    ]
+    assert [client.post(address, json=body, headers=headers).status_code for address, body in asked] == [404] * 3
+    assert client.get(f"{ROOT}/exceptions", headers=headers).get_json()["total"] == 1
 
 
 def test_a_rerun_gives_the_verdict_that_holds(staffed: World, client: FlaskClient) -> None:
