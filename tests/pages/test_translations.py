@@ -61,6 +61,13 @@ def test_every_translation_sets_in_the_same_values(catalog: Catalog) -> None:
             assert sorted(VALUE.findall(text)) == sorted(VALUE.findall(source)), source
 
 
+def test_every_text_can_have_values_set_in(catalog: Catalog) -> None:
+    """A template sets values in whether there are any or not: a lone percent sign ends in an error page."""
+    for message in _messages(catalog):
+        for text in (*([message.id] if isinstance(message.id, str) else message.id), *_texts(message)):
+            assert text % dict.fromkeys(VALUE.findall(text), 1), message.id
+
+
 def test_the_compiled_catalogue_is_the_one_in_the_sources(catalog: Catalog) -> None:
     with (CATALOG / "messages.mo").open("rb") as file:
         compiled = read_mo(file)
