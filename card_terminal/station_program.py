@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
+
 from card_terminal import APP_VERSION, station
 from card_terminal.client import TRY_TIMEOUT_S, Client, ServerTime, Transport
 from card_terminal.clock import Clock, MachineClock
@@ -26,6 +28,8 @@ _CHIP_FORM = "0123456789abcdefghijklmnopqrstuvwxyz-_"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the station until it is told to stop; gives the exit code."""
     options = _parser().parse_args(arguments)
+    # Standard output is the screen.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())

@@ -22,7 +22,7 @@ def test_a_clerk_orders_a_card_a_station_makes_it_and_it_is_replaced(
     enter: Callable[..., Visitor], database: Database, app_: Flask, tmp_path: Path
 ) -> None:
     with database.transaction() as session:
-        clerk, admin = builders.person(session, role=Role.CLERK), builders.person(session, role=Role.ADMIN)
+        clerk = builders.person(session, role=Role.CLERK)
     bench, chip = new_bench(database, app_.test_client()), blank_chip()
     desk = enter(script=True)
     desk.log_in(clerk.username)
@@ -52,12 +52,20 @@ def test_a_clerk_orders_a_card_a_station_makes_it_and_it_is_replaced(
         page.get_by_role("button", name="PDF").click()
     waiting.value.save_as(tmp_path / "cards.pdf")
     assert (tmp_path / "cards.pdf").read_bytes().startswith(b"%PDF")
-    for path in ("/cards/new", "/cards/hot-list", "/cards/stations"):
-        desk.visit(path)
 
-    phone = enter(phone=True, script=False)
-    phone.log_in(admin.username)
-    for path in ("/cards/all", f"/cards/{ordered.id}", "/cards/stations", "/cards/keys", "/cards/hot-list"):
+
+@pytest.mark.usefixtures("world")
+def test_the_pages_of_cards_fit_a_phone(enter: Callable[..., Visitor], database: Database, app_: Flask) -> None:
+    with database.transaction() as session:
+        clerk, admin = builders.person(session, role=Role.CLERK), builders.person(session, role=Role.ADMIN)
+    bench = new_bench(database, app_.test_client())
+    card = bench.issue(blank_chip())
+    bench.renew(card.id)
+    phone = enter(phone=True)
+    phone.log_in(clerk.username)
+    for path in ("/cards/all", f"/cards/{card.id}", "/cards/new"):
         phone.visit(path)
-        phone.visit(f"{path}?lang=en")
-        phone.page.goto(f"{phone.base}{path}?lang=zh")
+    other = enter(phone=True)
+    other.log_in(admin.username)
+    for path in ("/cards/stations?lang=en", "/cards/keys"):
+        other.visit(path)
