@@ -6,18 +6,25 @@ set by more than two minutes within a boot shows in the spread of (device time -
 """
 
 from collections.abc import Collection
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from telemetry.times import EPOCH
+
 OFFSET_S_MAX = 120
 # The uptime runs by a quartz: so much of it may device time less uptime change in a boot without any setting.
 DRIFT_MAX = 1e-4
+# An uptime that runs fast makes the moment of switching on seem a little earlier with every message. Told in such steps
+# it moves the messages of a boot, and their sessions, once in a day and not each time.
+GRID = timedelta(seconds=5)
 # One late message does not prove that a clock is behind, it may have waited at the broker; the least of several does.
 LIVE_MESSAGES_MIN = 5
 
 _JUDGE = text("""
-SELECT box, boot, coalesce(booted_at, booted_at_buffered) AS booted_at, trusted, trusted = shifted AS turned
+SELECT box, boot, date_bin(:grid, coalesce(booted_at, booted_at_buffered), :grid_from) AS booted_at,
+       trusted, trusted = shifted AS turned
 FROM telemetry.clock_offset, LATERAL (SELECT coalesce(
     offset_s >= -:offset_s_max AND (offset_s <= :offset_s_max OR live_messages < :live_messages_min), true
 ) AND coalesce(
@@ -45,7 +52,8 @@ _REMEMBER = text("UPDATE telemetry.clock_offset SET shifted = NOT shifted WHERE 
 def retime(session: Session, *, boxes: Collection[str]) -> None:
     """Bring the messages of boots with a doubtful clock to where they belong, and mark what that changes as dirty."""
     limits = {"offset_s_max": OFFSET_S_MAX, "live_messages_min": LIVE_MESSAGES_MIN, "drift_max": DRIFT_MAX}
-    for row in session.execute(_JUDGE, {"boxes": sorted(boxes), **limits}).all():
+    grid = {"grid": GRID, "grid_from": EPOCH}
+    for row in session.execute(_JUDGE, {"boxes": sorted(boxes), **limits, **grid}).all():
         boot = {"box": row.box, "boot": row.boot}
         session.execute(_RETIME, {**boot, "booted_at": row.booted_at, "trusted": row.trusted})
         if row.turned:

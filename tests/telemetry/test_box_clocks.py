@@ -7,7 +7,7 @@ import pytest
 
 from telemetry.queries import clock_offset_s
 from telemetry.times import to_ms
-from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, arrival, at, day
+from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, Server, arrival, at, day, minute
 
 HOUR_OF_RUNNING = day((30, STANDBY_W), (60, RUN_W), (30, STANDBY_W))
 
@@ -104,3 +104,17 @@ def test_a_slow_quartz_is_no_set_clock(server: Server) -> None:
     server.receive(*arrivals)
     server.derive()
     assert runs(server) == [(30, 90, "good")]
+
+
+def test_a_fast_quartz_of_a_box_without_a_clock_does_not_change_old_sessions_with_every_message(server: Server) -> None:
+    server.enrol()
+    idle = [minute(seq, STANDBY_W) for seq in range(121, 181)]
+    for message in [*HOUR_OF_RUNNING, *idle]:
+        # 50 parts in a million: with every message it seems to have been switched on a little earlier.
+        fast_s = message["up0"] * 50e-6
+        server.receive(arrival({**message, "sync": 0, "up0": message["up0"] + fast_s}, delay_s=2 - fast_s))
+        if message["seq"] >= 120:
+            server.derive()
+    (session,) = server.sessions()
+    assert (session.version, session.final, session.quality) == (1, True, "clock")
+    assert abs(session.first_run_at - at(30)) < timedelta(seconds=5)
