@@ -122,8 +122,8 @@ def config(
     while follow and not stop.wait(FOLLOW_EVERY_S):
         try:
             _write_users(database, values, folder=folder, user=user)
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            log.warning("boxes_not_read", error=type(error).__name__)
+        except (sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+            log.warning("broker_users_not_kept", error=type(error).__name__)
     database.close()
 
 

@@ -73,6 +73,9 @@ class Worker:
                 log.error("leases_refused", why=str(refused))  # noqa: TRY400 - there is nothing to trace
             except (sqlalchemy.exc.SQLAlchemyError, psycopg.Error) as error:
                 log.warning("leases_not_renewed", error=type(error).__name__)
+            except Exception:
+                # The outermost loop of this thread: without it sessions would stay open that others may have by now.
+                log.exception("leases_not_renewed")
             # One renewal early, for the next attempt may take its time.
             if self._sessions and time.monotonic() > self._held_until_s - self._lease_s / RENEWALS:
                 log.warning("leases_lost", sets=len(self._sessions))

@@ -15,15 +15,16 @@ log = structlog.get_logger(__name__)
 
 
 def keep(database: Database, *, users_file: Path, stop: threading.Event) -> None:
-    """Bring the users file up to date every second until `stop` is set; while the database is away it stays as it is.
+    """Bring the users file up to date every second until `stop` is set.
 
-    So an old password holds at most a second longer than the change of it.
+    While the database is away, or the disk full, it stays as it is. So an old password holds
+    at most a second longer than the change of it.
     """
     while not stop.wait(EVERY_S):
         try:
             bring_up_to_date(database, users_file=users_file)
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            log.warning("roster_not_read", error=type(error).__name__)
+        except (sqlalchemy.exc.SQLAlchemyError, OSError, ValueError) as error:
+            log.warning("roster_not_kept", error=type(error).__name__)
 
 
 def bring_up_to_date(database: Database, *, users_file: Path) -> bool:

@@ -1,5 +1,6 @@
 """One verifier of a password serves Mosquitto and the embedded broker; a changed or revoked one is out in a second."""
 
+import errno
 import subprocess
 import threading
 from pathlib import Path
@@ -139,3 +140,26 @@ def test_the_keeper_survives_a_database_that_is_away(tmp_path: Path) -> None:
     keeper.join()
     away.close()
     assert users.read_text() == before
+
+
+def test_the_roster_goes_on_after_a_file_that_could_not_be_written(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "EVERY_S", 0.02)
+    with database.transaction() as session:
+        boxes.enrol(session, code=BOX, at=at(0))
+        boxes.set_password(session, code=BOX, password="first", at=at(0))
+    tries: list[Path] = []
+    users = tmp_path / "users.json"
+    replace = broker.replace_boxes
+
+    def on_a_full_disk_at_first(path: Path, **verifiers: dict[str, str]) -> bool:
+        tries.append(path)
+        if len(tries) == 1:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return replace(path, **verifiers)
+
+    monkeypatch.setattr(broker, "replace_boxes", on_a_full_disk_at_first)
+    write_users(users, users=[User(name="ingest", role=Role.INGEST, password="i")])
+    with thread(lambda stop: roster.keep(database, users_file=users, stop=stop)):
+        wait_until(lambda: BOX in users.read_text(encoding="utf-8"))

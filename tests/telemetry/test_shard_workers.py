@@ -23,7 +23,7 @@ from telemetry.messages import SHARDS, shard_of
 from telemetry.models import Message
 from telemetry.shards import shards_of
 from telemetry.worker import Worker
-from tests.telemetry.network import MOSQUITTO, PASSWORD, Hand, Running, wait_until
+from tests.telemetry.network import MOSQUITTO, PASSWORD, Hand, Running, free_port, wait_until
 from tests.telemetry.wire import BOX, Server, at, minute, topic
 
 SETS = 8
@@ -233,3 +233,19 @@ def test_a_worker_that_cannot_renew_hangs_up_and_comes_back(mosquitto: Running, 
         assert hand.received.get(timeout=20)[0] == topic("ack")
         hand.close()
     assert numbers(server.database) == {(BOX, 1)}
+
+
+def test_a_failure_of_whatever_kind_does_not_leave_a_worker_without_a_keeper_of_its_leases(server: Server) -> None:
+    failures = iter([RuntimeError("no thread could be started"), OSError("too many open files")])
+
+    @contextlib.contextmanager
+    def transaction() -> Iterator[Session]:
+        for failure in failures:
+            raise failure
+        with server.database.transaction() as session:
+            yield session
+
+    worker = make_worker(free_port(), transaction, "a")
+    with at_work(worker):
+        wait_until(lambda: len(worker._sessions) == SETS)
+    assert _held(server.database) == set()
