@@ -5,11 +5,13 @@ It may be killed and run twice: what it finds depends on what is stored and on t
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
+from app.db import apart
 from app.devices.boxes.alarms import Trouble, settle, subject_of
 from app.devices.models import Alarm, AlarmKind, BoxPlacement, ChannelCheck
 from telemetry.boxes import calibrations
@@ -83,7 +85,9 @@ def watch(session: Session, *, at: datetime, limit: int) -> int:
     )
     changed += _close_where_nothing_stands(session, at=at)
     for looked in _due(session, at=at, limit=limit):
-        changed += _look(session, looked)
+        about = {"box": looked.placement.box, "channel": looked.placement.channel}
+        changed += apart(session, partial(_look, session, looked), **about) or 0
+        looked.check.checked_at = looked.at  # also of one that could not be looked at: others have their turn first
     return changed
 
 
@@ -198,7 +202,6 @@ def _look(session: Session, looked: Looked) -> int:
         kinds.append(AlarmKind.SIGNATURE)
         troubles += _signature_trouble(session, looked)
         check.signature_checked_at = looked.at
-    check.checked_at = looked.at
     subject = subject_of(looked.placement.box, looked.placement.channel)
     changed = settle(session, kinds=kinds, subjects=[subject], troubles=troubles, at=looked.at)
     return changed + _judge_backlog(session, looked)

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.devices.boxes import alarms, enrolment, watching
@@ -241,3 +244,28 @@ def test_a_stuck_meter_is_an_alarm(database: Database) -> None:
     world.server.derive(now=at(360))
     assert ("stuck", f"{BOX}/0") in watch(world, 361)
     assert timedelta(hours=6) == watching.STUCK_WINDOW
+
+
+def test_a_channel_that_cannot_be_looked_at_keeps_no_other_from_its_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = world.database.run(
+        lambda session: (
+            enrolment.enrol_box(
+                session, request_id=UUID(int=7), channels=1, instrument_id=world.instrument_id, actor="admin", at=at(0)
+            ).box.code
+        )
+    )
+    trouble = watching._clock_trouble
+
+    def broken(session: Session, looked: watching.Looked) -> list[alarms.Trouble]:
+        if looked.placement.box == BOX:
+            raise ArithmeticError("a row that nobody has thought of")
+        return trouble(session, looked)
+
+    monkeypatch.setattr(watching, "_clock_trouble", broken)
+    for moment in (at(131), at(132)):
+        world.database.run(partial(watching.watch, at=moment, limit=1))
+    with world.database.reader() as session:
+        assert session.get(ChannelCheck, (other, 0)) is not None
+    assert sorted(watch(world, 160)) == sorted([("silent", BOX), ("silent", other)])
