@@ -92,10 +92,10 @@ def _step(name: str) -> dict[str, Any]:
     do = request.form.get(f"do-{name}", Do.REVIEW.value)
     if do != Do.REFUND:
         return {"do": do}
-    limit_fen = read_amount(request.form.get(f"limit-{name}", ""), name=f"limit-{name}")
+    limit = request.form.get(f"limit-{name}", "")
     return {
         "do": do,
         "refund_percent": given_whole(f"percent-{name}"),
         "wait_h": given_whole(f"wait-{name}"),
-        **({"amount_fen_max": limit_fen} if limit_fen else {}),
+        **({"amount_fen_max": read_amount(limit, name=f"limit-{name}")} if limit.strip() else {}),
     }
