@@ -13,7 +13,7 @@ from ledger.queries import AccountFilter, account_transfers, sums_after
 from ledger.values import MOVES_NOTHING, Balances, PendingState, Transfer
 
 # The sums stand on the account's last transfer before the moment: one index seek on each side. From them go the holds
-# that had run out by then, whether or not their end had been written down.
+# that had run out by then, whether or not their end had been written down; made before they ran out, they are in them.
 BALANCE_AT = """
 WITH last AS (
     (SELECT timestamp, debit_debits_pending_fen AS debits_pending, debit_debits_posted_fen AS debits_posted,
@@ -26,14 +26,14 @@ WITH last AS (
     ORDER BY timestamp DESC LIMIT 1
 )
 SELECT debits_pending - coalesce((
-           SELECT sum(holds.amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers AS made USING (id)
-           WHERE holds.debit_account_id = %(id)s AND expires_at <= %(at)s AND made.timestamp <= last.timestamp
+           SELECT sum(amount_fen) FROM ledger.pending_transfers
+           WHERE debit_account_id = %(id)s AND expires_at <= %(at)s
            AND (state = 'open' OR state = 'expired' AND ended_at > last.timestamp)
        ), 0)::bigint,
        debits_posted,
        credits_pending - coalesce((
-           SELECT sum(holds.amount_fen) FROM ledger.pending_transfers AS holds JOIN ledger.transfers AS made USING (id)
-           WHERE holds.credit_account_id = %(id)s AND expires_at <= %(at)s AND made.timestamp <= last.timestamp
+           SELECT sum(amount_fen) FROM ledger.pending_transfers
+           WHERE credit_account_id = %(id)s AND expires_at <= %(at)s
            AND (state = 'open' OR state = 'expired' AND ended_at > last.timestamp)
        ), 0)::bigint,
        credits_posted

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import text
@@ -33,6 +34,7 @@ from ledger import (
     post_journal,
     reverse_journal,
 )
+from ledger.posting import execute
 from tests.ledger.stories import pass_time
 from tests.owner import as_owner
 
@@ -288,6 +290,26 @@ def test_a_key_taken_at_the_same_moment_asks_for_another_try(books: Database) ->
             first.commit()
             with pytest.raises(sqlalchemy.exc.OperationalError, match="same id at the same moment"):
                 future.result()
+
+
+def test_a_key_taken_at_the_same_moment_asks_for_another_try_on_a_bare_connection_too(books: Database) -> None:
+    """So that the queue, which works without a session, tries again and tells nobody."""
+    statement = """
+    INSERT INTO ledger.accounts (id, ledger, code, flags, user_data_64, user_data_32, created_at)
+    VALUES (%(id)s, 156, 1, 0, 0, 0, now())
+    """
+    with books.connect() as first, books.connect() as second, ThreadPoolExecutor(1) as pool:
+        assert execute(first, statement, {"id": uuid4()}, reads=False) == ()
+        wish = {"id": uuid4()}
+        execute(first, statement, wish, reads=False)
+        future = pool.submit(execute, second, statement, wish, reads=False)
+        wait_until_blocked(books)
+        first.commit()
+        with pytest.raises(psycopg.errors.SerializationFailure, match="same id at the same moment"):
+            future.result()
+        second.rollback()
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            execute(second, "INSERT INTO ledger.failed_transfers VALUES (%(id)s, '', now()), (%(id)s, '', now())", wish)
 
 
 def wait_until_blocked(database: Database) -> None:

@@ -85,6 +85,10 @@ def test_a_hold_leaves_the_balance_at_its_expiry_whoever_notices_and_when(
             assert sums_at(books, expiry + timedelta(seconds=30), name) == free
 
     check_history()
+    for name, before in held.items():
+        assert sums_at(books, expiry + timedelta(days=1), name) == before._replace(
+            debits_pending_fen=0, credits_pending_fen=0
+        )
     with books.reader() as session:
         assert balances(session, [ident("card:7")])[ident("card:7")] == Balances(0, 46_50, 0, 100_00)
     Books(books).tell("pay bank card:7 3.00 ok\n pay card:7 income 3.00 ok")
