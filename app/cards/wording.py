@@ -16,6 +16,7 @@ STAGE_PERCENT = {
     Stage.DONE.value: 100,
 }
 WAITING = Words(zh="请将空白芯片卡放在制卡台上", en="Put a blank chip card on the station")
+WAITING_RENEWAL = Words(zh="请将该卡放在制卡台上", en="Put this card on the station")
 _STAGES = {
     Stage.VERSIONS: Words(zh="正在识别芯片", en="Looking at the chip"),
     Stage.CHALLENGE: Words(zh="正在认证", en="Authenticating"),

@@ -33,6 +33,7 @@ TAGS = (
     "subsidies",
     "accounting",
     "reports",
+    "cards_terminal",
     "devices_terminal",
     "sessions_terminal",
     "topups_webhooks",

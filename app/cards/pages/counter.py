@@ -29,7 +29,7 @@ from app.cards.pages.common import (
     today,
     usual_last_day,
 )
-from app.cards.wording import STAGE_PERCENT, WAITING, stage_words, trouble_words
+from app.cards.wording import STAGE_PERCENT, WAITING, WAITING_RENEWAL, stage_words, trouble_words
 from app.errors import Code, Refusal
 from app.people.models import Person, Role
 from app.presentation import CENTER, chinese
@@ -242,7 +242,7 @@ def hot_list() -> Any:
 
 def progress(work: CardWork) -> dict[str, Any]:
     """Say how far a work is, in the reader's language."""
-    words = WAITING
+    words = WAITING if work.purpose is WorkPurpose.ISSUE else WAITING_RENEWAL
     if work.trouble:
         words = trouble_words(Trouble(work.trouble))
     elif work.stage:
