@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -57,9 +58,7 @@ def test_a_card_is_stopped_and_goes_on_only_by_the_steps_that_there_are(site: Si
         (life.unblock, None),
     ]
     for step, code in steps:
-        database.run(
-            lambda session, step=step: step(session, card_id=card.id, reason="r", actor="clerk", at=clock.now())
-        )
+        database.run(partial(step, card_id=card.id, reason="r", actor="clerk", at=clock.now()))
         assert terminal.begin(card.show()).get_json().get("code") == code
     with pytest.raises(Refusal, match="CARD_STATE_WRONG"):
         database.run(lambda session: life.found(session, card_id=card.id, reason="r", actor="clerk", at=clock.now()))
