@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -89,22 +89,14 @@ def _numbers_struct(letter: str, count: int) -> struct.Struct:
     return struct.Struct("!" + ("i" + letter) * count)
 
 
-def _numbers(letter: str) -> Callable[[Sequence[int]], bytes]:
-    size = struct.calcsize("!" + letter)
-
-    def elements(values: Sequence[int]) -> bytes:
-        flat = [size] * (2 * len(values))
-        flat[1::2] = values
-        return _numbers_struct(letter, len(values)).pack(*flat)
-
-    return elements
-
-
-_bigints = _numbers("q")
+def _numbers(letter: str, values: Sequence[int]) -> bytes:
+    flat = [struct.calcsize("!" + letter)] * (2 * len(values))
+    flat[1::2] = values
+    return _numbers_struct(letter, len(values)).pack(*flat)
 
 
 def _moments(values: Sequence[datetime]) -> bytes:
-    return _bigints([(value - _EPOCH) // _MICROSECOND for value in values])
+    return _numbers("q", [(value - _EPOCH) // _MICROSECOND for value in values])
 
 
 def _uuids(values: Sequence[UUID]) -> bytes:
@@ -119,17 +111,17 @@ def _byte_strings(values: Sequence[bytes]) -> bytes:
     return b"".join([len(value).to_bytes(4) + value for value in values])
 
 
-def _nullable(elements: Callable[[Sequence[Any]], bytes]) -> Callable[[Sequence[Any]], bytes]:
-    return lambda values: b"".join([_NULL if value is None else elements((value,)) for value in values])
+def _nullable(elements: Callable[[Sequence[Any]], bytes], values: Sequence[Any]) -> bytes:
+    return b"".join([_NULL if value is None else elements((value,)) for value in values])
 
 
 _TYPES = {
-    "uuid": _Type(2950, 2951, _uuids, _nullable(_uuids)),
-    "bigint": _Type(20, 1016, _bigints),
-    "integer": _Type(23, 1007, _numbers("i")),
-    "smallint": _Type(21, 1005, _numbers("h")),
-    "boolean": _Type(16, 1000, _numbers("?")),
-    "text": _Type(25, 1009, _texts, _nullable(_texts)),
-    "bytea": _Type(17, 1001, _byte_strings, _nullable(_byte_strings)),
-    "timestamptz": _Type(1184, 1185, _moments, _nullable(_moments)),
+    "uuid": _Type(2950, 2951, _uuids, partial(_nullable, _uuids)),
+    "bigint": _Type(20, 1016, partial(_numbers, "q")),
+    "integer": _Type(23, 1007, partial(_numbers, "i")),
+    "smallint": _Type(21, 1005, partial(_numbers, "h")),
+    "boolean": _Type(16, 1000, partial(_numbers, "?")),
+    "text": _Type(25, 1009, _texts, partial(_nullable, _texts)),
+    "bytea": _Type(17, 1001, _byte_strings, partial(_nullable, _byte_strings)),
+    "timestamptz": _Type(1184, 1185, _moments, partial(_nullable, _moments)),
 }
