@@ -15,7 +15,7 @@ from telemetry.messages import Birth
 
 
 class Mark(NamedTuple):
-    """Of one boot of a box: what is complete, and the first hole (from, to) if there is one.
+    """Of one boot of a box: what is complete, what of it the box may forget, and the first hole (from, to).
 
     `born` is False if the box has not said in this boot what it is.
     """
@@ -23,6 +23,7 @@ class Mark(NamedTuple):
     box: str
     boot: int
     complete_seq: int
+    acknowledged_seq: int
     hole: tuple[int, int] | None
     born: bool
 
@@ -42,6 +43,8 @@ WHERE (excluded.boot, excluded.connection, excluded.uptime_ms) > (b.boot, b.conn
 
 # `spoken` is what the batch says of numbers; a birth also touches every other boot of its box. `start_seq` is what is
 # complete or no longer with the box: all of a boot that its newest birth does not list. At a jump numbers are missing.
+# A box that holds nothing of a boot needs no acknowledgement; one that speaks of it all the same, because an old disk
+# was put back or its birth had no room for every boot, must not forget for it what never came.
 _ADVANCE = text("""
 WITH spoken AS (
     SELECT box, boot, max(seq) AS seq
@@ -92,7 +95,9 @@ WITH spoken AS (
     WHERE (h.complete_seq, h.known_seq, h.lost)
         IS DISTINCT FROM (excluded.complete_seq, excluded.known_seq, excluded.lost)
 )
-SELECT box, boot, now_complete AS complete_seq, coalesce(next_seq - 1, known_seq) AS hole_until,
+SELECT box, boot, now_complete AS complete_seq,
+       CASE WHEN boot < born_boot AND first IS NULL AND now_lost > 0 THEN 0 ELSE now_complete END AS acknowledged_seq,
+       coalesce(next_seq - 1, known_seq) AS hole_until,
        known_seq > now_complete AS has_hole, born_boot IS NOT NULL AND born_boot >= boot AS born
 FROM counted ORDER BY box, boot""")
 
@@ -134,8 +139,8 @@ def advance(session: Session, *, spoken: Iterable[tuple[str, int, int]], reborn:
         },
     )
     return [
-        Mark(box, boot, complete_seq, (complete_seq + 1, hole_until) if has_hole else None, born)
-        for box, boot, complete_seq, hole_until, has_hole, born in rows
+        Mark(box, boot, complete_seq, acknowledged_seq, (complete_seq + 1, hole_until) if has_hole else None, born)
+        for box, boot, complete_seq, acknowledged_seq, hole_until, has_hole, born in rows
     ]
 
 

@@ -43,8 +43,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     """What may be told to a box once the transaction is committed.
 
-    `hole` are the first numbers (from, to) that the box has written and we do not have; `born` is False if the box has
-    not said in this boot what it is.
+    `seq` 0 is no acknowledgement. `hole` are the first numbers (from, to) that the box has written and we do not have;
+    `born` is False if the box has not said in this boot what it is.
     """
 
     topic: Topic
@@ -278,7 +278,7 @@ def _advance(session: Session, taken: Iterable[_Taken]) -> list[Acknowledgement]
         Acknowledgement(
             topic=_ack_topic(mark.box, topics[mark.box].shard),
             boot=mark.boot,
-            seq=mark.complete_seq,
+            seq=mark.acknowledged_seq,
             hole=mark.hole,
             born=mark.born,
         )

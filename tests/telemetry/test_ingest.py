@@ -99,6 +99,18 @@ def test_a_birth_gives_up_what_the_box_no_longer_has(server: Server) -> None:
     assert high_water(server) == (9, 9, 5)
 
 
+def test_a_box_that_still_holds_a_boot_it_was_thought_to_have_lost_may_not_forget_what_never_came(
+    server: Server,
+) -> None:
+    server.enrol()
+    server.measured([minute(1, 5.0), minute(2, 5.0)])
+    # For a while another disk was in the box; now the first is back and holds 3 to 60, of which the newest goes first.
+    server.says("birth", {"boot": 1000, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1000, 1, 0]]})
+    assert server.measured([minute(60, 5.0)]) == 0
+    assert server.measured([minute(seq, 5.0) for seq in range(3, 60)]) == 60
+    assert high_water(server) == (60, 60, 0)
+
+
 def test_an_old_birth_that_comes_late_gives_up_nothing(server: Server) -> None:
     server.enrol()
     birth = {"boot": 3, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 2, 9], [3, 1, 0]]}
