@@ -1,6 +1,6 @@
 """What is due to be reconciled: pulled from new charges and telemetry's feed, worked off by any number of workers."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,11 +12,17 @@ import telemetry.queries
 from app.devices.models import BoxPlacement
 from app.reconciliation.evidence import CHARGED, span_of
 from app.reconciliation.models import Adjustment, DueStretch, FeedCursor, UsageRecord, Verdict
-from app.reconciliation.times import from_s
+from app.reconciliation.times import from_s, to_s
 from app.sessions.models import CardSession
 from telemetry.models import CollectorSession
 
 FEED = "collector_sessions"
+OVERLOOKED = "overlooked"
+OVERLOOKED_EVERY_S = 60
+# A hold ends after eight days, so a charge is hardly ever older when it comes.
+CHARGED_WITHIN = timedelta(days=10)
+# A full re-run reaches further back.
+LOOKED_BACK = timedelta(days=400)
 PAUSE = timedelta(seconds=60)
 PAUSE_MAX = timedelta(minutes=15)
 PIECE = timedelta(days=7)
@@ -33,7 +39,8 @@ def notice(session: Session, *, at: datetime, limit: int) -> None:
     for row in changed:
         _add_run(session, row, at=at)
         cursor.position = row.change
-    for charge in (*_without_verdict(session, limit=limit), *_corrected(session, at=at, limit=limit)):
+    found = _without_verdict(session, since=at - CHARGED_WITHIN, limit=limit)
+    for charge in (*found, *_overlooked(session, at=at, limit=limit)):
         add_charge(session, charge, at=at)
 
 
@@ -138,23 +145,35 @@ def _add(
     )
 
 
-def _without_verdict(session: Session, *, limit: int) -> Iterable[CardSession]:
+def _overlooked(session: Session, *, at: datetime, limit: int) -> list[CardSession]:
+    """Find once a minute what a look at every second would cost too much: charges of long ago, and corrected ones."""
+    cursor = hold_cursor(session, OVERLOOKED)
+    now_s = to_s(at)
+    if cursor is None or abs(now_s - cursor.position) < OVERLOOKED_EVERY_S:
+        return []
+    old = _without_verdict(session, since=at - LOOKED_BACK, limit=limit)
+    if len(old) < limit:
+        cursor.position = now_s
+    return [*old, *_corrected(session, at=at, limit=limit)]
+
+
+def _without_verdict(session: Session, *, since: datetime, limit: int) -> Sequence[CardSession]:
     """Find charges nobody has looked at yet; a provisional verdict keeps its charge due by itself."""
     return session.scalars(
         select(CardSession)
         .where(
             CardSession.status.in_(CHARGED),
             CardSession.started_at.is_not(None),
-            CardSession.ended_at.is_not(None),
+            CardSession.ended_at > since,
             ~exists().where(Verdict.session_id == CardSession.id, Verdict.superseded_at.is_(None)),
             ~exists().where(DueStretch.key == func.concat("charge:", CardSession.id)),
         )
         .order_by(CardSession.ended_at)
         .limit(limit)
-    )
+    ).all()
 
 
-def _corrected(session: Session, *, at: datetime, limit: int) -> Iterable[CardSession]:
+def _corrected(session: Session, *, at: datetime, limit: int) -> Sequence[CardSession]:
     """Find charges whose money or times are no longer those of their usage record."""
     return session.scalars(
         select(CardSession)
@@ -167,7 +186,7 @@ def _corrected(session: Session, *, at: datetime, limit: int) -> Iterable[CardSe
             | (UsageRecord.ended_at != CardSession.ended_at),
         )
         .limit(limit)
-    )
+    ).all()
 
 
 def _given_back(column: Any) -> ColumnElement[int]:

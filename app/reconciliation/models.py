@@ -71,6 +71,16 @@ class Verdict(Base):
     __table_args__ = (
         Index(None, "session_id", "version", unique=True),
         Index("uq_verdict_current", "session_id", unique=True, postgresql_where=text("superseded_at IS NULL")),
+        # What waits for a policy or a person: few among all verdicts, and looked for every few seconds.
+        Index(
+            "ix_verdict_waiting",
+            "verdict",
+            "id",
+            postgresql_where=text(
+                "superseded_at IS NULL AND review IS NULL"
+                " AND verdict NOT IN ('matched', 'matched_split', 'matched_shared')"
+            ),
+        ),
         CheckConstraint("num_nonnulls(review, reviewed_by_id, review_note) IN (0, 3)", name="review_is_whole"),
     )
 
@@ -115,6 +125,7 @@ class UsageRecord(Base):
         Index("ix_usage_record_account_id_started_at", "account_id", "started_at"),
         Index(None, "instrument_id", "ended_at"),
         Index(None, "ended_at", "id"),
+        Index("ix_usage_record_holding", "verified_at", postgresql_where=text("superseded_at IS NULL")),
         CheckConstraint("NOT withdrawn OR superseded_at IS NOT NULL", name="withdrawn_never_holds"),
         CheckConstraint("(version = 1) = (previous_digest IS NULL)", name="chain"),
         CheckConstraint("amount_fen = paid_principal_fen + paid_subsidy_fen", name="amount_is_what_was_paid"),

@@ -104,6 +104,7 @@ class CardSession(Base):
             postgresql_where=text("status IN ('held', 'active', 'stale')"),
         ),
         Index("ix_card_session_open", "latest_end_at", postgresql_where=text("status IN ('held', 'active', 'stale')")),
+        Index("ix_card_session_charged", "ended_at", postgresql_where=text("status IN ('captured', 'auto_ended')")),
         Index(None, "account_id", "started_at"),
         Index(None, "instrument_id", "started_at"),
     )

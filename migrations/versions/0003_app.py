@@ -854,6 +854,14 @@ def _tables() -> None:
         postgresql_where=sa.text("status IN ('held', 'active', 'stale')"),
     )
     op.create_index(
+        "ix_card_session_charged",
+        "card_session",
+        ["ended_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("status IN ('captured', 'auto_ended')"),
+    )
+    op.create_index(
         "uq_card_session_open_instrument",
         "card_session",
         ["instrument_id"],
@@ -1024,6 +1032,16 @@ def _tables() -> None:
         op.f("ix_verdict_session_id_version"), "verdict", ["session_id", "version"], unique=True, schema="app"
     )
     op.create_index(
+        "ix_verdict_waiting",
+        "verdict",
+        ["verdict", "id"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text(
+            "superseded_at IS NULL AND review IS NULL AND verdict NOT IN ('matched', 'matched_split', 'matched_shared')"
+        ),
+    )
+    op.create_index(
         "uq_verdict_current",
         "verdict",
         ["session_id"],
@@ -1134,6 +1152,14 @@ def _tables() -> None:
         ["session_id", "version"],
         unique=True,
         schema="app",
+    )
+    op.create_index(
+        "ix_usage_record_holding",
+        "usage_record",
+        ["verified_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("superseded_at IS NULL"),
     )
     op.create_index(
         "uq_usage_record_current",

@@ -302,3 +302,18 @@ def test_any_order_of_arrival_with_repeats_and_decisions_between_leaves_the_same
     said = [(row.verdict.value, row.overlap_s, row.charge_only_s, row.evidence["idle_s"]) for row in found]
     assert said == [("matched", 3120, 480, 0), ("phantom", 0, 1800, 1800)]
     assert world.box_verdicts() == ["covered", "unpaid"]
+
+
+def test_what_was_overlooked_is_found_within_a_minute_however_old(world: World) -> None:
+    """Only charges of the last days are looked for at every second: the table grows by a million a year."""
+    charge, long_ago = world.charge(10, 70), world.charge(-60 * 1440, 60 - 60 * 1440)
+    world.use(14, 66, until=160)
+    world.reconcile(minutes=160)
+    assert (world.verdict(charge), world.verdict(long_ago)) == ("matched", "no_evidence")
+    with world.database.transaction() as session:
+        row = session.get_one(CardSession, charge)
+        row.amount_fen, row.paid_principal_fen = 48_000, 30_000
+    world.reconcile(minutes=160.5)
+    assert [record.amount_fen for record in world.records()] == [50_000]
+    world.reconcile(minutes=161)
+    assert [record.amount_fen for record in world.records()] == [48_000]
