@@ -305,8 +305,9 @@ def _adjust_by_policy(session: Session, verdict: Verdict, *, policy: Policy, ste
         verdict_id=verdict.id,
         policy_id=policy.id,
     )
-    amount_fen = due_fen(row, verdict, back=given_back(session, row.id), percent=step.refund_percent)
-    if step.amount_fen_max is not None and amount_fen > step.amount_fen_max:
+    back = given_back(session, row.id)
+    amount_fen = due_fen(row, verdict, back=back, percent=step.refund_percent)
+    if step.amount_fen_max is not None and back.amount_fen + amount_fen > step.amount_fen_max:
         amount_fen = 0
     if amount_fen:
         give_back(session, row, amount_fen=amount_fen, reason=reason, at=at)

@@ -45,7 +45,10 @@ class Do(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What follows from one verdict. A refund above `amount_fen_max` is left to a person; None: no limit."""
+    """What follows from one verdict.
+
+    A refund that would bring what went back of a charge above `amount_fen_max` is left to a person; None: no limit.
+    """
 
     do: Do = Do.REVIEW
     refund_percent: int = PERCENT_MAX

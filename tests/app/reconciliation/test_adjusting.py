@@ -66,6 +66,28 @@ def phantom(world: World) -> UUID:
     return charge
 
 
+def decide_anew(world: World, charge: UUID, verdict: str, *, minutes: float) -> None:
+    """A next version, as late data would make it."""
+    with world.database.transaction() as session:
+        before = session.scalars(select(Verdict).where(Verdict.superseded_at.is_(None))).one()
+        before.superseded_at = at(minutes)
+        session.flush()
+        session.add(
+            Verdict(
+                session_id=charge,
+                version=before.version + 1,
+                verdict=verdict,
+                evidence=before.evidence,
+                algorithm_version=before.algorithm_version,
+                tolerance_s=600,
+                overlap_s=0,
+                charge_only_s=0,
+                box_only_s=0,
+                decided_at=at(minutes),
+            )
+        )
+
+
 def test_a_phantom_goes_back_whole_to_the_purses_it_came_from(
     world: World, clerk: Principal, approver: Principal
 ) -> None:
@@ -130,6 +152,20 @@ def test_what_is_above_the_policys_limit_is_left_to_a_person_and_looked_at_once(
     assert (adjust(world, minutes=301), adjust(world, minutes=302)) == (1, 0)
     assert [row.amount_fen for row in rows(world)] == [0]
     assert balances_fen(world) == NOTHING_MOVED
+
+
+def test_the_policys_limit_counts_what_went_back_by_an_earlier_verdict(
+    world: World, clerk: Principal, approver: Principal
+) -> None:
+    step = {"do": "refund", "wait_h": 0, "amount_fen_max": 300_00}
+    publish(world, clerk, approver, {"verdicts": {"phantom": step, "over_charged": step}})
+    charge = paid_charge(world, 0, 240)
+    world.use(5, 65, until=300)
+    world.reconcile(minutes=300)
+    adjust(world, minutes=301)
+    decide_anew(world, charge, "phantom", minutes=310)
+    adjust(world, minutes=311)
+    assert [row.amount_fen for row in rows(world)] == [275_00, 0]
 
 
 def test_a_refund_of_a_part_is_rounded_once_and_half_up(world: World, clerk: Principal, approver: Principal) -> None:
@@ -253,24 +289,7 @@ def test_late_data_after_a_refund_bring_the_charge_back_to_a_person(
     publish(world, clerk, approver)
     charge = phantom(world)
     adjust(world, minutes=300 + 120)
-    with world.database.transaction() as session:
-        before = session.scalars(select(Verdict).where(Verdict.superseded_at.is_(None))).one()
-        before.superseded_at = at(430)
-        session.flush()
-        session.add(
-            Verdict(
-                session_id=charge,
-                version=before.version + 1,
-                verdict="matched",
-                evidence=before.evidence,
-                algorithm_version=before.algorithm_version,
-                tolerance_s=600,
-                overlap_s=0,
-                charge_only_s=0,
-                box_only_s=0,
-                decided_at=at(430),
-            )
-        )
+    decide_anew(world, charge, "matched", minutes=430)
     with world.database.reader() as session:
         now = session.scalars(select(Verdict).where(Verdict.superseded_at.is_(None))).one()
         assert service.needs_person(session, now)
