@@ -37,7 +37,7 @@ WITH placed AS (
     SELECT boot, seq, started_at AS was_at, ended_at - started_at AS span,
            CASE WHEN :trusted AND synced AND device_at IS NOT NULL THEN device_at
                 ELSE :booted_at + uptime_ms * interval '1 ms' END AS at
-    FROM telemetry.message WHERE box = :box AND boot = :boot
+    FROM telemetry.message WHERE box = :box AND boot = :boot AND kind <> 'dead'
 ), moved AS (
     UPDATE telemetry.message m SET started_at = p.at, ended_at = p.at + p.span
     FROM placed p WHERE m.box = :box AND m.boot = p.boot AND m.seq = p.seq AND p.was_at <> p.at

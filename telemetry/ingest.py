@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from telemetry import rows
+from telemetry import refused, rows
 from telemetry.counts import NO_SLOT, count_batch
 from telemetry.errors import DeadReason, MessageRefused
 from telemetry.high_water import advance, keep_births
@@ -23,6 +23,7 @@ from telemetry.messages import CODE, PAYLOAD_BYTES_MAX, Birth, Heartbeat, Measur
 from telemetry.models import DeadLetter
 from telemetry.presence import Word, keep_words
 from telemetry.quick import read, topic_of
+from telemetry.refused import Refused
 
 DEAD_HEAD_BYTES = 200  # enough to recognise a message, too little to fill a disk
 # These are well-formed and may be evidence: a person can put them right, so they are kept whole (16 KiB at most).
@@ -115,6 +116,10 @@ WITH taken AS (
 )
 SELECT count(*) FROM taken""")
 
+_GIVE_WAY = text("""
+DELETE FROM telemetry.message m USING pg_temp.incoming i
+WHERE m.box = i.box AND m.boot = i.boot AND m.seq = i.seq AND m.kind = 'dead' RETURNING m.seq""")
+
 _FIND_REUSED = text("""
 SELECT i.place FROM pg_temp.incoming i JOIN telemetry.message m USING (box, boot, seq)
 WHERE (i.kind, i.channel, i.uptime_ms, i.powers_w) IS DISTINCT FROM (m.kind, m.channel, m.uptime_ms, m.powers_w)
@@ -127,14 +132,16 @@ def store(session: Session, arrivals: Sequence[Arrival], *, now: datetime | None
     Gives what to acknowledge after the commit: per box and boot of the batch the sequence number up to which
     everything is stored. `now` only serves to count how long the batch had to wait.
     """
-    taken, dead = _sort(session, arrivals)
+    taken, dead, numbered = _sort(session, arrivals)
     measured = [entry for entry in taken if isinstance(entry.content, Measured)]
     words = [entry for entry in taken if not isinstance(entry.content, Measured)]
     stored, reused = _store_measured(session, measured) if measured else (0, [])
     dead += reused
     if words:
         _store_words(session, words)
-    acknowledgements = _advance(session, taken)
+    if numbered:
+        refused.note(session, numbered)
+    acknowledgements = _advance(session, taken, numbered)
     if dead:
         session.execute(insert(DeadLetter), dead)
     if arrivals:
@@ -156,10 +163,14 @@ def bury(session: Session, arrival: Arrival, *, reason: DeadReason) -> None:
     count_batch(session, received_at=[arrival.received_at], now=None, dead=1)
 
 
-def _sort(session: Session, arrivals: Sequence[Arrival]) -> tuple[list[_Taken], list[dict[str, Any]]]:
-    """Part the batch into messages that pass every check and dead letters; whose shards it takes, it locks."""
+def _sort(session: Session, arrivals: Sequence[Arrival]) -> tuple[list[_Taken], list[dict[str, Any]], list[Refused]]:
+    """Part the batch into messages that pass every check and dead letters, with the numbers that these use up.
+
+    Whose shards it takes, it locks.
+    """
     parsed: list[_Taken] = []
     dead: list[dict[str, Any]] = []
+    wrong: list[tuple[Topic, Arrival, DeadReason]] = []
     for arrival in arrivals:
         topic = topic_of(arrival.topic)
         if isinstance(topic, DeadReason):
@@ -167,20 +178,29 @@ def _sort(session: Session, arrivals: Sequence[Arrival]) -> tuple[list[_Taken], 
             continue
         try:
             parsed.append(_Taken(topic, _read(topic.kind, arrival), arrival))
-        except MessageRefused as refused:
-            dead.append(_dead(arrival, refused.reason))
-    if not parsed:
-        return [], dead
-    session.execute(_LOCK_SHARDS, {"shards": sorted({entry.topic.shard for entry in parsed})})
-    known = _enrolled(session, {entry.topic.box for entry in parsed})
+        except MessageRefused as found:
+            wrong.append((topic, arrival, found.reason))
+    topics = [*(entry.topic for entry in parsed), *(topic for topic, _, _ in wrong)]
+    if not topics:
+        return [], dead, []
+    session.execute(_LOCK_SHARDS, {"shards": sorted({topic.shard for topic in topics})})
+    known = _enrolled(session, {topic.box for topic in topics})
     taken: list[_Taken] = []
     for entry in parsed:
         reason = _objection(entry, known.get(entry.topic.box))
         if reason is None:
             taken.append(entry)
         else:
-            dead.append(_dead(entry.arrival, reason))
-    return taken, dead
+            wrong.append((entry.topic, entry.arrival, reason))
+    numbered: list[Refused] = []
+    for topic, arrival, reason in wrong:
+        box = known.get(topic.box)
+        is_own = box is not None and not box.is_revoked and box.shard == topic.shard
+        number = refused.number_of(topic, payload=arrival.payload, reason=reason) if is_own else None
+        if number is not None:
+            numbered.append(Refused(topic, *number, arrival.received_at))
+        dead.append(_dead(arrival, reason, is_whole=number is not None))
+    return taken, dead, numbered
 
 
 def _read(kind: str, arrival: Arrival) -> Uplink:
@@ -229,6 +249,9 @@ def _store_measured(session: Session, measured: list[_Taken]) -> tuple[int, list
     count = session.scalar(_TAKE_INCOMING) or 0
     if count == len(measured):
         return count, []
+    # What was refused under a number before gives way to what can be taken, so that their order does not matter.
+    if session.scalars(_GIVE_WAY).all():
+        count += session.scalar(_TAKE_INCOMING) or 0
     return count, [
         _dead(measured[place].arrival, DeadReason.SEQUENCE_REUSED) for place in session.scalars(_FIND_REUSED).all()
     ]
@@ -253,7 +276,7 @@ def _store_words(session: Session, words: list[_Taken]) -> None:
     )
 
 
-def _advance(session: Session, taken: Iterable[_Taken]) -> list[Acknowledgement]:
+def _advance(session: Session, taken: Iterable[_Taken], numbered: Iterable[Refused]) -> list[Acknowledgement]:
     """Bring the high-water marks up to date, and give them for all boots that the batch spoke of."""
     topics: dict[str, Topic] = {}
     spoken: dict[tuple[str, int], int] = {}
@@ -271,6 +294,9 @@ def _advance(session: Session, taken: Iterable[_Taken]) -> list[Acknowledgement]
         for boot, seq in said:
             if spoken.get((box, boot), -1) < seq:
                 spoken[box, boot] = seq
+    for each in numbered:
+        topics[each.topic.box] = each.topic
+        spoken[each.topic.box, each.boot] = max(spoken.get((each.topic.box, each.boot), -1), each.seq)
     if not topics:
         return []
     marks = advance(session, spoken=((box, boot, seq) for (box, boot), seq in spoken.items()), reborn=reborn)
@@ -291,9 +317,9 @@ def _ack_topic(box: str, shard: int) -> Topic:
     return Topic(shard=shard, box=box, kind="ack")
 
 
-def _dead(arrival: Arrival, reason: DeadReason) -> dict[str, Any]:
+def _dead(arrival: Arrival, reason: DeadReason, *, is_whole: bool = False) -> dict[str, Any]:
     topic = arrival.topic[:DEAD_TOPIC_LENGTH_MAX].replace("\0", "").encode(errors="replace").decode()
-    kept_bytes = PAYLOAD_BYTES_MAX if reason in KEPT_WHOLE else DEAD_HEAD_BYTES
+    kept_bytes = PAYLOAD_BYTES_MAX if is_whole or reason in KEPT_WHOLE else DEAD_HEAD_BYTES
     return {
         "received_at": arrival.received_at,
         "topic": topic,

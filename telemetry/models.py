@@ -76,12 +76,14 @@ class Box(Base):
 class Message(Base):
     """One message as the box sent it, with when it came and where it lies in time by the best knowledge of its clock.
 
+    One of the kind `dead` is a number that a refused message used up (`telemetry.refused`), and says nothing else.
+
     It names its box without a foreign key: enrolment was checked in the same transaction, and boxes are never deleted.
     """
 
     __tablename__ = "message"
     __table_args__ = (
-        CheckConstraint("kind IN ('m', 'ev')", name="kind_known"),
+        CheckConstraint("kind IN ('m', 'ev', 'dead')", name="kind_known"),
         CheckConstraint("ended_at >= started_at", name="ends_after_start"),
         Index("ix_message_box_channel_started_at", "box", "channel", "started_at"),
     )

@@ -137,7 +137,12 @@ def watermark(session: Session, *, box: str) -> datetime | None:
     for boot in boots:
         newest = session.scalar(
             select(Message.ended_at)
-            .where(Message.box == box, Message.boot == boot.boot, Message.seq <= boot.complete_seq)
+            .where(
+                Message.box == box,
+                Message.boot == boot.boot,
+                Message.seq <= boot.complete_seq,
+                Message.kind != "dead",
+            )
             .order_by(Message.seq.desc())
             .limit(1)
         )

@@ -90,7 +90,7 @@ def _create_messages() -> None:
         sa.Column("buffered", sa.Boolean(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("kind IN ('m', 'ev')", name="ck_message_kind_known"),
+        sa.CheckConstraint("kind IN ('m', 'ev', 'dead')", name="ck_message_kind_known"),
         sa.CheckConstraint("ended_at >= started_at", name="ck_message_ends_after_start"),
         sa.PrimaryKeyConstraint("box", "boot", "seq", name="pk_message"),
         schema="telemetry",
