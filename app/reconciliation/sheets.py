@@ -1,10 +1,12 @@
 """What people take away from reconciliation: the invoice for unpaid use, and the control totals of a month."""
 
+from collections.abc import Iterable, Iterator
+
 from app import clock
 from app.exports import Column, Form, Row, Sheet, Tone
 from app.presentation import chinese, customer, duration, local, local_name, zone_name
-from app.reconciliation.models import UnpaidAnswer
-from app.reconciliation.totals import Totals
+from app.reconciliation.cases import ControlTotals
+from app.reconciliation.models import ControlTotal, UnpaidAnswer
 from app.reconciliation.unpaid import unpaid_span
 from app.texts import _
 
@@ -33,7 +35,7 @@ def invoice_sheet(found: UnpaidAnswer) -> Sheet:
     )
 
 
-def control_sheet(found: Totals, *, month: str) -> Sheet:
+def control_sheet(lines: Iterable[ControlTotal], *, sums: ControlTotals, month: str) -> Sheet:
     """The control totals of a month, and that both sides add up."""
     columns = (
         Column(_("Day"), Form.DAY, 12),
@@ -43,33 +45,27 @@ def control_sheet(found: Totals, *, month: str) -> Sheet:
             for word in (_("Charged"), _("Ran"), _("Both"), _("Card without run"), _("Run without card"))
         ),
     )
-    sums = found.sums
-    total = (sums.charge_s, sums.box_s, sums.overlap_s, sums.charge_only_s, sums.box_only_s)
     return Sheet(
         title=_("Control totals"),
         stem=f"control-totals-{month}",
         facts=((_("Days"), f"{month} ({zone_name()})"),),
         columns=columns,
-        rows=[
-            *(
-                Row(
-                    (
-                        line.day,
-                        line.instrument.code,
-                        *map(
-                            duration,
-                            (line.charge_s, line.box_s, line.overlap_s, line.charge_only_s, line.box_only_s),
-                        ),
-                    )
-                )
-                for line in found.lines
-            ),
-            Row((_("Together"), "", *map(duration, total)), Tone.TOTAL),
-        ],
+        rows=_control_rows(lines, sums=sums),
         note=_("Made at %(moment)s, %(zone)s.", moment=f"{local(clock.now()):%Y-%m-%d %H:%M}", zone=zone_name()),
         page_word=_page_word,
         missing_word=_("Characters that the printed font lacks stand as 〓: "),
     )
+
+
+def _control_rows(lines: Iterable[ControlTotal], *, sums: ControlTotals) -> Iterator[Row]:
+    for line in lines:
+        yield Row((line.day, line.instrument.code, *_durations(line)))
+    yield Row((_("Together"), "", *_durations(sums)), Tone.TOTAL)
+
+
+def _durations(sums: ControlTotal | ControlTotals) -> Iterator[str]:
+    parts_s = (sums.charge_s, sums.box_s, sums.overlap_s, sums.charge_only_s, sums.box_only_s)
+    return map(duration, parts_s)
 
 
 def _page_word(page: int, pages: int) -> str:

@@ -6,12 +6,12 @@ Each side is added up on its own way, charges from charges and runs from runs; a
 come to the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
@@ -112,20 +112,9 @@ def list_totals(
     page_size: int = 100,
 ) -> Totals:
     """Give the totals of the days [since, until] of the instruments a person manages."""
-    wanted = select(ControlTotal).where(
-        ControlTotal.day >= since,
-        ControlTotal.day <= until,
-        managed_by(reader, instrument_id=ControlTotal.instrument_id),
-    )
-    if instrument_id is not None:
-        wanted = wanted.where(ControlTotal.instrument_id == instrument_id)
+    wanted = _wanted(reader, since=since, until=until, instrument_id=instrument_id)
     size = min(page_size, PAGE_SIZE_MAX)
-    lines = session.scalars(
-        wanted.options(joinedload(ControlTotal.instrument))
-        .order_by(ControlTotal.day.desc(), ControlTotal.instrument_id)
-        .limit(size)
-        .offset((page - 1) * size)
-    )
+    lines = session.scalars(_in_order(wanted).limit(size).offset((page - 1) * size))
     sums = [func.coalesce(func.sum(getattr(ControlTotal, name)), 0) for name in SUMS]
     whole = session.execute(wanted.with_only_columns(func.count(), *sums)).one()
     return Totals(
@@ -134,6 +123,29 @@ def list_totals(
         sums=ControlTotals(**{name: int(value) for name, value in zip(SUMS, whole[1:], strict=True)}),
         page=page,
         page_size=size,
+    )
+
+
+def all_lines(
+    session: Session, *, reader: Principal, since: date, until: date, instrument_id: int | None = None
+) -> Iterator[ControlTotal]:
+    """Give every line of the same one by one, for a file."""
+    wanted = _in_order(_wanted(reader, since=since, until=until, instrument_id=instrument_id))
+    yield from session.scalars(wanted.execution_options(yield_per=PAGE_SIZE_MAX))
+
+
+def _wanted(reader: Principal, *, since: date, until: date, instrument_id: int | None) -> Select[ControlTotal]:
+    wanted = select(ControlTotal).where(
+        ControlTotal.day >= since,
+        ControlTotal.day <= until,
+        managed_by(reader, instrument_id=ControlTotal.instrument_id),
+    )
+    return wanted if instrument_id is None else wanted.where(ControlTotal.instrument_id == instrument_id)
+
+
+def _in_order(wanted: Select[ControlTotal]) -> Select[ControlTotal]:
+    return wanted.options(joinedload(ControlTotal.instrument)).order_by(
+        ControlTotal.day.desc(), ControlTotal.instrument_id
     )
 
 

@@ -12,7 +12,6 @@ from app.reconciliation.pages.common import SECTION, STAFF, asked_page, asked_wh
 from app.reconciliation.sheets import control_sheet
 from app.security import principal, require
 
-IN_FILE_MAX = totals.PAGE_SIZE_MAX
 ONE_DAY = timedelta(days=1)
 
 
@@ -25,17 +24,16 @@ def control_totals() -> Any:
     present = periods.Month.of(clock.now(), zone=site)
     month = periods.Month.parse(request.args.get("month", "")) or present
     with web.database().reader() as session:
-        found = totals.list_totals(
-            session,
-            reader=principal(),
-            since=month.since(site).date(),
-            until=(month.until(site) - ONE_DAY).date(),
-            instrument_id=asked_whole("instrument") or None,
-            page=page,
-            **({"page_size": IN_FILE_MAX} if form is not None else {}),
-        )
+        asked: dict[str, Any] = {
+            "reader": principal(),
+            "since": month.since(site).date(),
+            "until": (month.until(site) - ONE_DAY).date(),
+            "instrument_id": asked_whole("instrument") or None,
+        }
+        found = totals.list_totals(session, **asked, page=page)
         if form is not None:
-            return send_sheet(control_sheet(found, month=str(month)), form)
+            lines = totals.all_lines(session, **asked)
+            return send_sheet(control_sheet(lines, sums=found.sums, month=str(month)), form)
         return render_template(
             "reconciliation/totals.html",
             found=found,

@@ -1,6 +1,9 @@
 """What the pages of reconciliation show in both languages, and what their forms make of what was typed."""
 
+import csv
+import io
 import re
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,9 +13,10 @@ from sqlalchemy import select
 
 from app import clock
 from app.clock import Anchor
+from app.instruments.models import Instrument
 from app.people.models import Role
 from app.reconciliation import contests, policies, ruling
-from app.reconciliation.models import BoxVerdict, Policy, RuleKind
+from app.reconciliation.models import BoxVerdict, ControlTotal, Policy, RuleKind
 from tests.app import builders
 from tests.app.reconciliation.paying import paid_charge
 from tests.app.reconciliation.world import World
@@ -106,3 +110,18 @@ def test_a_limit_of_nothing_is_a_limit(world: World, client: FlaskClient, typed:
     with world.database.reader() as session:
         step = session.scalars(select(Policy)).one().body["verdicts"]["phantom"]
     assert step == {"do": "refund", "refund_percent": 100, "wait_h": 72, **limit}
+
+
+def test_the_file_of_control_totals_has_every_line_that_its_sum_adds_up(world: World, client: FlaskClient) -> None:
+    with world.database.transaction() as session:
+        group = session.get_one(Instrument, world.instrument_id).group
+        for instrument in [builders.instrument(session, in_group=group) for _ in range(14)]:
+            for day in range(1, 31):
+                sums = {"charge_s": 60, "box_s": 60, "overlap_s": 60, "charge_only_s": 0, "box_only_s": 0}
+                made = {"instrument_id": instrument.id, "day": date(2026, 11, day), "computed_at": at(0)}
+                session.add(ControlTotal(**made, **sums))
+    world.person("clerk", Role.CLERK)
+    sit_down(client, "clerk")
+    with client.get("/control-totals?month=2026-11&format=csv&lang=en") as answer:
+        *lines, total = csv.DictReader(io.StringIO(answer.get_data().decode("utf-8-sig")))
+    assert (len(lines), total["Charged"]) == (420, "7 h 00 min")
