@@ -194,6 +194,24 @@ def test_any_pages_of_the_ledger_are_its_accounts(books: Database, data: st.Data
         assert_pages(lambda **place: query_accounts(session, wanted, **place), chosen(rows, wanted), limit=wanted.limit)
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_both_ends_of_the_time_belong_to_it(books: Database, *, newest_first: bool) -> None:
+    with books.reader() as session:
+        transfers, accounts = everything(session), all_accounts(session)
+        mine = [row for row in transfers if ACCOUNTS[0] in (row.debit_account_id, row.credit_account_id)]
+        for rows in (mine, transfers, accounts):
+            lower, upper = place_of(rows[1]).timestamp, place_of(rows[-2]).timestamp
+            times: dict[str, Any] = {"timestamp_min": lower, "timestamp_max": upper, "newest_first": newest_first}
+            wanted = QueryFilter(**times, limit=100)
+            if rows is mine:
+                found: QueryPage[Any] = account_transfers(
+                    session, AccountFilter(account_id=ACCOUNTS[0], **times, limit=100)
+                )
+            else:
+                found = (query_transfers if rows is transfers else query_accounts)(session, wanted)
+            assert list(found.rows) == chosen(rows, wanted)
+
+
 def test_the_balances_are_those_right_after_each_transfer(books: Database) -> None:
     wanted = AccountFilter(account_id=ACCOUNTS[0], limit=5, newest_first=True)
     with books.reader() as session:
