@@ -92,6 +92,9 @@ def test_a_batch_has_a_size(books: Database) -> None:
         create_transfers(session, [line()] * (BATCH_MAX + 1))
     with pytest.raises(ValueError, match="at most 8189"), books.transaction() as session:
         create_accounts(session, [NewAccount(id=BANK, code=1)] * (BATCH_MAX + 1))
+    with books.transaction() as session:
+        assert len(create_transfers(session, [line()] * BATCH_MAX)) == BATCH_MAX
+        assert len(create_accounts(session, [NewAccount(id=BANK, code=1)] * BATCH_MAX)) == BATCH_MAX
 
 
 def test_a_mistake_of_the_program_is_not_taken_for_a_race(books: Database) -> None:
