@@ -124,11 +124,18 @@ def test_sums_locked_before_a_decision_still_hold_when_it_is_posted(database: Da
 
 
 @pytest.mark.parametrize(
-    "changes", [{"code": -1}, {"ledger": 2**31}, {"user_data_64": 2**63}, {"user_data_64": -1}, {"user_data_32": 2**31}]
+    ("column", "most"),
+    [("code", 2**31 - 1), ("ledger", 2**31 - 1), ("user_data_64", 2**63 - 1), ("user_data_32", 2**31 - 1)],
 )
-def test_a_number_that_no_column_holds_is_a_mistake_of_the_program(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="outside its column"):
-        new(**changes)
+def test_a_number_that_no_column_holds_is_a_mistake_of_the_program(column: str, most: int) -> None:
+    def account(number: int) -> NewAccount:
+        changes: dict[str, Any] = {column: number}
+        return new(**changes)
+
+    assert [getattr(account(number), column) for number in (0, most)] == [0, most]
+    for number in (-1, most + 1):
+        with pytest.raises(ValueError, match="outside its column"):
+            account(number)
 
 
 def test_the_four_sums_give_balances_and_what_is_available() -> None:

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,10 +13,16 @@ from ledger import (
     NewAccount,
     NewJournal,
     NewTransfer,
+    TransferFlag,
+    account_lines,
+    balances,
     create_accounts,
     create_transfers,
+    lookup_transfers,
     post_journal,
+    reverse_journal,
 )
+from ledger.journals import post_together
 from ledger.posting import BATCH_MAX
 
 BANK, INCOME = UUID(int=1), UUID(int=2)
@@ -78,6 +85,41 @@ def test_the_answer_given_again_is_the_first_one(books: Database) -> None:
     assert (first.replayed, again.replayed) == (False, True)
     assert first.results == again.results
     assert [result.amount_fen for result in again.results] == [5, 7]
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_refusal_given_again_names_the_same_transfer(books: Database, position: int) -> None:
+    lines = [line(), line()]
+    lines[position] = line(debit_account_id=UUID(int=9))
+    wish = journal(transfers=tuple(lines))
+    first, again = books.run(lambda session: post_together(session, [wish, wish]))
+    assert isinstance(first, JournalResult)
+    assert isinstance(again, JournalResult)
+    assert first.results[position].status is CreateTransferStatus.DEBIT_ACCOUNT_NOT_FOUND
+    assert (first.replayed, again.replayed, post(books, wish)) == (False, True, again)
+    assert first.results == again.results
+
+
+def test_a_reversal_gives_back_every_fen_and_says_what_it_reverses(books: Database) -> None:
+    first = line(amount_fen=1, code=7, user_data_128=UUID(int=5), user_data_64=6, user_data_32=8)
+    nothing = line(flags=TransferFlag.BALANCING_DEBIT)
+    last = line(amount_fen=70, debit_account_id=INCOME, credit_account_id=BANK)
+    wish = journal(transfers=(first, nothing, last))
+    assert [result.amount_fen for result in post(books, wish).results] == [1, 0, 70]
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    result = books.run(
+        lambda session: reverse_journal(
+            session, wish.id, id=UUID(int=9), reason="error", actor="anna", idempotency_key="r", value_at=yesterday
+        )
+    )
+    assert [each.amount_fen for each in result.results] == [1, 70]
+    with books.reader() as session:
+        back, _ = lookup_transfers(session, [each.id for each in result.results])
+        assert [sums.credit_balance_fen for sums in balances(session, [BANK, INCOME]).values()] == [0, 0]
+        said = account_lines(session, BANK, limit=1).lines[0]
+    assert (back.debit_account_id, back.credit_account_id, back.value_at) == (INCOME, BANK, yesterday)
+    assert (back.code, back.user_data_128, back.user_data_64, back.user_data_32) == (7, UUID(int=5), 6, 8)
+    assert (said.kind, said.reference, said.text, said.actor) == ("reversal", "1", "error", "anna")
 
 
 def test_a_transfer_that_exists_already_cannot_join_a_journal(books: Database) -> None:

@@ -416,6 +416,7 @@ def test_giving_back_an_ordinary_hold_does_not_open_a_closed_account() -> None:
 def test_a_timeout_that_no_column_holds_is_a_mistake_of_the_program(timeout_s: int) -> None:
     with pytest.raises(ValueError, match="timeout_s"):
         transfer(flags=PENDING, timeout_s=timeout_s)
+    assert transfer(flags=PENDING, timeout_s=2**31 - 1).timeout_s == 2**31 - 1
 
 
 def test_every_status_has_its_case() -> None:
