@@ -37,6 +37,8 @@ from telemetry.times import from_ms, to_ms
 
 FIRMWARE = "testcard-box 2"
 UNDER_WAY_MAX = 100
+LIVE_UNDER_WAY_MAX = 110  # what is measured now finds room also while a backlog gets no answer
+FROM_THE_OLDEST = (0, 0)
 # Real seconds without progress, after which everything under way is sent again; doubled each time it did not help.
 RESEND_S_MIN, RESEND_S_MAX = 5.0, 300.0
 CATCH_UP_S_MAX = 900  # who slept longer has measured nothing in that time
@@ -83,6 +85,7 @@ class BoxAgent:
         self._recorder = Recorder(sources, configuration or Configuration())
         self._unsaved: deque[tuple[str, int, dict[str, Any]]] = deque()
         self._under_way: set[tuple[int, int]] = set()
+        self._passed_over = self._sent_to = FROM_THE_OLDEST
         self._acked_boot, self._listens_since_s = 0, 0.0
         self._progress_s, self._resend_s = 0.0, RESEND_S_MIN
         self._command: dict[str, Any] = {}
@@ -196,7 +199,7 @@ class BoxAgent:
                 log.error("message_not_saved", box=self._code, waiting=len(self._unsaved), error=str(error))  # noqa: TRY400
                 return
             self._unsaved.popleft()
-            if self._can_speak() and not self._link.is_new and len(self._under_way) < UNDER_WAY_MAX:
+            if self._can_speak() and not self._link.is_new and len(self._under_way) < LIVE_UNDER_WAY_MAX:
                 # Live data need not wait for a backlog.
                 self._publish_message(kind, self._boot.number, seq, {**content, "h": 0})
 
@@ -235,6 +238,7 @@ class BoxAgent:
             case Resend():
                 wanted = set(buffer.between(boot=command.boot, first=command.first, last=command.last))
                 self._under_way -= wanted
+                self._passed_over = FROM_THE_OLDEST
             case Rebirth():
                 pass
 
@@ -248,16 +252,29 @@ class BoxAgent:
             return
         if self._link.take_new_connection():
             self._under_way.clear()
+            self._passed_over = FROM_THE_OLDEST
             self._introduce(buffer)
         if self._under_way and time.monotonic() - self._progress_s > self._resend_s:
             self._under_way.clear()
+            # A broker may have lost it: once the same again. Then, if one is never acknowledged, what lies behind it.
+            if self._resend_s > RESEND_S_MIN:
+                self._passed_over = self._sent_to
             self._resend_s = min(self._resend_s * 2, RESEND_S_MAX)
             self._introduce(buffer)  # if it waits for what is not here any more, it learns so
         if self._lost(buffer) != self._told_lost:
             self._introduce(buffer)
+        self._send_waiting(buffer)
+
+    def _send_waiting(self, buffer: Buffer) -> None:
         room = UNDER_WAY_MAX - len(self._under_way)
-        for boot, seq, kind, payload in buffer.waiting(but=self._under_way, limit=room) if room > 0 else ():
+        if room <= 0:
+            return
+        waiting = buffer.waiting(but=self._under_way, limit=room, after=self._passed_over)
+        for boot, seq, kind, payload in waiting:
+            self._sent_to = (boot, seq)
             self._publish_message(kind, boot, seq, {**json.loads(payload), "h": 1})
+        if not waiting and not self._under_way:
+            self._passed_over = FROM_THE_OLDEST
 
     def _take_acks(self, buffer: Buffer) -> None:
         while not self._link.acks.empty():
@@ -268,6 +285,7 @@ class BoxAgent:
             # An acknowledgement that stays before a hole is no progress: the broker has lost what fills it.
             if len(left) < len(self._under_way):
                 self._progress_s, self._resend_s = time.monotonic(), RESEND_S_MIN
+                self._passed_over = FROM_THE_OLDEST
             self._under_way = left
 
     def _introduce(self, buffer: Buffer) -> None:

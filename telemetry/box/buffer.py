@@ -110,11 +110,12 @@ class Buffer:
         """Let go of what the server has stored: this boot's messages up to `seq`."""
         self._roomy("DELETE FROM message WHERE boot = ? AND seq <= ?", boot, seq)
 
-    def waiting(self, *, but: Collection[tuple[int, int]], limit: int) -> list[Kept]:
-        """Give (boot, seq, kind, payload) of the oldest messages, without those that are under way."""
+    def waiting(self, *, but: Collection[tuple[int, int]], limit: int, after: tuple[int, int] = (0, 0)) -> list[Kept]:
+        """Give (boot, seq, kind, payload) of the oldest messages after one, without those that are under way."""
         rows = self._file.execute(
-            "SELECT boot, seq, kind, payload FROM message WHERE boot > 0 ORDER BY boot, seq LIMIT ?",
-            (len(but) + limit,),
+            "SELECT boot, seq, kind, payload FROM message WHERE boot > 0 AND (boot, seq) > (?, ?)"
+            " ORDER BY boot, seq LIMIT ?",
+            (*after, len(but) + limit),
         )
         return [row for row in rows if (row[0], row[1]) not in but][:limit]
 
