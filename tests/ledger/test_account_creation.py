@@ -11,6 +11,7 @@ from ledger import (
     CreateTransferStatus,
     NewAccount,
     NewTransfer,
+    TransferFlag,
     balances,
     create_accounts,
     create_transfers,
@@ -100,6 +101,25 @@ def test_an_account_is_found_as_it_was_wished(database: Database) -> None:
     assert found.closed
     assert found.balances == Balances(0, 0, 0, 0)
     assert found.created_at == found.last_at
+
+
+def test_an_account_shows_that_it_is_closed_for_as_long_as_it_is(database: Database) -> None:
+    database.run(lambda session: create_accounts(session, [new("bank"), new("card", flags=LIMITED)]))
+    close = NewTransfer(
+        id=ident("close"),
+        debit_account_id=ident("card"),
+        credit_account_id=ident("bank"),
+        code=1,
+        flags=TransferFlag.PENDING | TransferFlag.CLOSING_DEBIT | TransferFlag.BALANCING_DEBIT,
+    )
+    opened = NewTransfer(id=ident("open"), pending_id=close.id, flags=TransferFlag.VOID_PENDING_TRANSFER)
+    shown = []
+    for wish in (close, opened):
+        assert database.run(lambda session, wish=wish: create_transfers(session, [wish]))[0].ok  # type: ignore[misc]
+        with database.reader() as session:
+            (found,) = lookup_accounts(session, [ident("card")])
+        shown.append((found.flags, found.closed))
+    assert shown == [(LIMITED | AccountFlag.CLOSED, True), (LIMITED, False)]
 
 
 def test_sums_locked_before_a_decision_still_hold_when_it_is_posted(database: Database) -> None:
