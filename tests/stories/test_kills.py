@@ -28,6 +28,9 @@ from app.sessions.models import OPEN_STATUSES, CardSession, SessionStatus
 from app.subsidies.models import Decision, DecisionStatus
 from telemetry.models import HighWater, Message
 
+# What its module fixture sets up is dear, and stands once.
+pytestmark = pytest.mark.xdist_group("kills")
+
 KILLS = 24
 TERMINALS = 2
 SPEED = 60.0

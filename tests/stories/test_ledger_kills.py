@@ -26,6 +26,9 @@ from migrations import upgrade
 from tests.stories import ledger_writer
 from tests.stories.ledger_writer import Wish, lines, unanswered
 
+# What its module fixture sets up is dear, and stands once.
+pytestmark = pytest.mark.xdist_group("ledger kills")
+
 TIMES = int(os.environ.get("LEDGER_TIMES", "1"))
 WRITERS = (True, True, False, False)
 """Four at a time; half of them post through a queue."""

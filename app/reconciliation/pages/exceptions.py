@@ -36,8 +36,8 @@ def exceptions() -> Any:
     wanted = Wanted(
         verdict=ChargeVerdict(verdict) if verdict in set(policies.EXCEPTIONAL) else None,
         instrument_id=asked_whole("instrument") or None,
-        contested=request.args.get("only") == "contested",
-        adjusted=request.args.get("only") == "adjusted",
+        contested=request.args.get("which") == "contested",
+        adjusted=request.args.get("which") == "adjusted",
         order=Order(order) if order in set(Order) else Order.OLDEST,
         page=asked_page(),
     )
@@ -47,7 +47,7 @@ def exceptions() -> Any:
             "reconciliation/exceptions.html",
             found=found,
             wanted=wanted,
-            only=request.args.get("only", ""),
+            which=request.args.get("which", ""),
             verdicts=policies.EXCEPTIONAL,
             orders=tuple(Order),
             here=here,
