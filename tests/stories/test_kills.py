@@ -29,7 +29,7 @@ from app.subsidies.models import Decision, DecisionStatus
 from telemetry.models import HighWater, Message
 
 # What its module fixture sets up is dear, and stands once.
-pytestmark = pytest.mark.xdist_group("kills")
+pytestmark = [pytest.mark.xdist_group("kills"), pytest.mark.timeout(400)]
 
 KILLS = 24
 TERMINALS = 2

@@ -27,7 +27,7 @@ from tests.stories import ledger_writer
 from tests.stories.ledger_writer import Wish, lines, unanswered
 
 # What its module fixture sets up is dear, and stands once.
-pytestmark = pytest.mark.xdist_group("ledger kills")
+pytestmark = [pytest.mark.xdist_group("ledger kills"), pytest.mark.timeout(400)]
 
 TIMES = int(os.environ.get("LEDGER_TIMES", "1"))
 WRITERS = (True, True, False, False)
