@@ -163,7 +163,11 @@ def test_a_named_person_has_sessions_computed_anew_from_a_moment_on_as_new_versi
     superseded = [row for row in changes(server) if row.superseded_at is not None]
     assert [(row.started_at, row.calibration_version) for row in superseded] == [(at(314), 1), (at(375), 1)]
     after = server.sessions()[2]
-    assert (after.supersedes_id, after.version, after.calibration_version) == (superseded[0].id, superseded[0].version + 1, 2)
+    assert (after.supersedes_id, after.version, after.calibration_version) == (
+        superseded[0].id,
+        superseded[0].version + 1,
+        2,
+    )
 
 
 def test_without_a_calibration_there_is_no_session_until_there_is_one(server: Server) -> None:

@@ -9,9 +9,9 @@ import ledger
 from app import clock
 from app.accounting import service
 from app.accounting.service import Sums
-from app.spans import month_span
 from app.books import Book, BookRole
 from app.periods import Month
+from app.spans import month_span
 from app.topups.models import TopUpMethod
 from tests.app.accounting.office import Office, account_number
 from tests.owner import without_triggers
