@@ -153,7 +153,9 @@ def test_plain_transfers_and_holds_are_taken_and_nothing_else_is(books: Database
         wish("purse", "free", 40),
         wish("purse", "free", 40, flags=TransferFlag.PENDING),
         wish("purse", "free", 20, flags=TransferFlag.PENDING, timeout_s=60),
-        wish("free", "till", 100),
+        wish("free", "till", 60, flags=TransferFlag.PENDING),
+        wish("free", "till", 40),
+        wish("free", "other", 2**62, flags=TransferFlag.PENDING),
         wish("free", "purse", 1),  # what is spent to the last fen may be filled again
         wish("till", "free", 1),
     ]
@@ -171,6 +173,8 @@ def test_plain_transfers_and_holds_are_taken_and_nothing_else_is(books: Database
         wish("free", "other", 1, timeout_s=5),
         wish("free", "other", 1, ledger=840),
         wish("free", "other", AMOUNT_MAX_FEN),
+        wish("free", "purse", 2**62),  # no column overflows, but the sum of two does
+        wish("till", "other", 2**62),
         wish("free", "other", 1, flags=TransferFlag.LINKED),
         wish("free", "other", 1, flags=TransferFlag.BALANCING_DEBIT),
         replace(wish("free", "other", 1), code=0),
