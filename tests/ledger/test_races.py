@@ -255,6 +255,17 @@ def test_sweepers_and_payments_side_by_side_free_each_hold_once(books: Database)
     assert_balanced(books)
 
 
+@pytest.mark.parametrize("locked", [CARD, INCOME])
+def test_a_sweeper_does_not_wait_for_an_account_that_is_being_posted_to(books: Database, locked: UUID) -> None:
+    pay(books, debit=CARD, credit=INCOME, amount_fen=5, flags=TransferFlag.PENDING, timeout_s=1)
+    pass_time(books, 1)
+    with books.transaction() as posting, books.transaction() as sweeping:
+        lock_balances(posting, [locked])
+        sweeping.execute(text("SET LOCAL lock_timeout = '2s'"))
+        assert expire_pending(sweeping) == 0
+    assert books.run(expire_pending) == 1
+
+
 def test_a_reader_never_sees_debits_differ_from_credits(books: Database) -> None:
     done = threading.Event()
 
