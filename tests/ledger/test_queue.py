@@ -25,6 +25,7 @@ from ledger import (
     audit,
     balances,
     create_accounts,
+    lookup_transfers,
     post_together,
 )
 from tests.owner import as_owner
@@ -95,6 +96,37 @@ def test_callers_who_wait_together_are_committed_together(database: Database, qu
         )
     assert commits == 2
     assert_balanced(database)
+
+
+def test_a_batch_takes_in_as_many_as_it_holds_and_no_more(database: Database, queue: PostingQueue) -> None:
+    assert queue.post([pay(FUND, SHOP, 1)])[0].ok
+    with (
+        PostingQueue(database.connect, batch_max=3) as small,
+        database.transaction() as session,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        session.execute(text("SELECT FROM ledger.balances WHERE id = :id FOR UPDATE"), {"id": FUND})
+        asked = []
+        for waiting, size in enumerate((3, 2, 1, 1)):
+            asked.append(pool.submit(small.post, [pay(FUND, SHOP, 1) for _ in range(size)]))
+            wait_until(lambda waiting=waiting: small._leader is not None and len(small._waiting) == waiting)  # type: ignore[misc]
+        session.rollback()
+        assert all(result.ok for each in asked for result in each.result())
+        with pytest.raises(ValueError, match="at most 3"):
+            small.post([pay(FUND, SHOP, 1)] * 4)
+    with database.reader() as session:
+        commits = text(
+            "SELECT count(*) FROM ledger.transfers WHERE debit_account_id = :id GROUP BY xid ORDER BY min(timestamp)"
+        )
+        assert session.scalars(commits, {"id": FUND}).all() == [1, 3, 3, 1]
+
+
+def test_the_answer_to_a_plain_transfer_says_what_was_written(database: Database, queue: PostingQueue) -> None:
+    wish = pay(FUND, SHOP, 7)
+    (answer,) = queue.post([wish])
+    with database.reader() as session:
+        (found,) = lookup_transfers(session, [wish.id])
+    assert answer == (found.id, CREATED, found.timestamp, found.amount_fen)
 
 
 def test_each_caller_gets_the_answer_to_its_own_wish(database: Database, queue: PostingQueue) -> None:
