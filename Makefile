@@ -32,7 +32,7 @@ check: $(VENV)/developer ## ruff, mypy, import contracts
 	$(BIN)/lint-imports
 
 test: check ## every check and test that this machine can run
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/developer ## a benchmark: make bench NAME=try
 	@$(BIN)/python -m bench.$(NAME) $(ARGS)

@@ -24,8 +24,10 @@ if "tests.ledger" not in sys.modules:
     pytest.register_assert_rewrite("tests.ledger")
 
 # A busy machine is slow, and that is no fault of the code under test.
+# On a desk a property gets half as many examples as where nothing may be skipped; there it gets Hypothesis's own hundred.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("house")
+hypothesis.settings.register_profile("desk", hypothesis.settings.get_profile("house"), max_examples=50)
+hypothesis.settings.load_profile("house" if os.environ.get("REQUIRE_ALL") == "1" else "desk")
 
 TEMPLATE = "testcard_template"
 # Whoever has a server with a template already, and runs pytest often, gives its address, with {name} for the database.
@@ -65,6 +67,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _server in config.stash:
         config.stash[_server].stop()
         shutil.rmtree(config.stash[_folder], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the stories that take a minute each, so that in the end no worker waits for the other's."""
+    items.sort(key=lambda item: item.path.parent.name != "stories")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,9 +40,6 @@ from tests.ledger.model import (
     T,
 )
 
-# What its module fixture sets up is dear, and stands once.
-pytestmark = pytest.mark.xdist_group("concurrent model")
-
 TIMES = int(os.environ.get("LEDGER_TIMES", "1"))
 WRITERS, WORKS = 8, 90 * TIMES
 LIMITED, ASSET = AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS, AccountFlag.CREDITS_MUST_NOT_EXCEED_DEBITS

@@ -26,8 +26,8 @@ from migrations import upgrade
 from tests.stories import ledger_writer
 from tests.stories.ledger_writer import Wish, lines, unanswered
 
-# What its module fixture sets up is dear, and stands once.
-pytestmark = [pytest.mark.xdist_group("ledger kills"), pytest.mark.timeout(400)]
+# To live dangerously for a minute and then to come to rest takes a slow machine longer than other tests may.
+pytestmark = pytest.mark.timeout(400)
 
 TIMES = int(os.environ.get("LEDGER_TIMES", "1"))
 WRITERS = (True, True, False, False)
