@@ -343,15 +343,16 @@ def _judged(events: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]
 
     They decide what is available, and whether an account is closed that a hold had closed for a time.
     """
-    debits = [account.id for account in accounts.values() if account.closed or account.flags & DEBITS_LIMITED]
-    credits_ = [account.id for account in accounts.values() if account.closed or account.flags & CREDITS_LIMITED]
+    closed = {account.id for account in accounts.values() if account.closed}
+    debits, credits_ = set(closed), set(closed)
     for event in events:
-        flags = int(event.flags)
-        if flags & BALANCING_DEBIT and event.debit_account_id is not None:
-            debits.append(event.debit_account_id)
-        if flags & BALANCING_CREDIT and event.credit_account_id is not None:
-            credits_.append(event.credit_account_id)
-    return debits, credits_
+        debit = accounts.get(event.debit_account_id) if event.debit_account_id is not None else None
+        if debit is not None and (debit.flags & DEBITS_LIMITED or int(event.flags) & BALANCING_DEBIT):
+            debits.add(debit.id)
+        credit = accounts.get(event.credit_account_id) if event.credit_account_id is not None else None
+        if credit is not None and (credit.flags & CREDITS_LIMITED or int(event.flags) & BALANCING_CREDIT):
+            credits_.add(credit.id)
+    return list(debits), list(credits_)
 
 
 def _parts(machine: Machine) -> Iterable[Part]:
