@@ -31,7 +31,9 @@ from telemetry.models import HighWater, Message
 # To live dangerously for a minute and then to come to rest takes a slow machine longer than other tests may.
 pytestmark = pytest.mark.timeout(400)
 
-KILLS = 24
+# On a slow machine it takes more kills until enough visits went through all of them.
+KILLS, KILLS_MAX = 24, 72
+VISITS_MIN = 5
 TERMINALS = 2
 SPEED = 60.0
 KILL_PAUSE_S = (0.3, 2.5)
@@ -128,7 +130,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
 def test_every_kind_of_process_was_killed_at_twenty_moments_or_more(aftermath: Aftermath) -> None:
     assert len(aftermath.kills) >= 20
     assert len(set(aftermath.kills)) >= 6
-    assert sum(len(customer.ended) for customer in aftermath.customers) >= 5
+    assert sum(len(customer.ended) for customer in aftermath.customers) >= VISITS_MIN
 
 
 def test_the_books_balance_and_no_hold_is_left(aftermath: Aftermath) -> None:
@@ -216,8 +218,10 @@ def _live_dangerously(demonstration: Demonstration, customers: list[Customer]) -
     ]
     for thread in threads:
         thread.start()
-    kills = []
-    for number in range(KILLS):
+    kills: list[str] = []
+    for number in range(KILLS_MAX):
+        if number >= KILLS and sum(len(customer.ended) for customer in customers) >= VISITS_MIN:
+            break
         time.sleep(chance.uniform(*KILL_PAUSE_S))
         # Every kind at least once, then whatever comes.
         target = TARGETS[number] if number < len(TARGETS) else chance.choice(TARGETS)
