@@ -122,6 +122,17 @@ def test_a_reversal_gives_back_every_fen_and_says_what_it_reverses(books: Databa
     assert (said.kind, said.reference, said.text, said.actor) == ("reversal", "1", "error", "anna")
 
 
+def test_a_journal_of_another_currency_is_reversed_in_it(books: Database) -> None:
+    dollars = [NewAccount(id=UUID(int=number), code=1002, ledger=840) for number in (3, 4)]
+    books.run(lambda session: create_accounts(session, dollars))
+    wish = journal(transfers=(line(debit_account_id=dollars[0].id, credit_account_id=dollars[1].id, ledger=840),))
+    assert post(books, wish).ok
+    result = books.run(
+        lambda session: reverse_journal(session, wish.id, id=uuid4(), reason="", actor="", idempotency_key="r")
+    )
+    assert result.ok
+
+
 def test_a_transfer_that_exists_already_cannot_join_a_journal(books: Database) -> None:
     known = line()
     books.run(lambda session: create_transfers(session, [known]))
