@@ -16,8 +16,22 @@ from app.people.models import Moment
 
 class TerminalStatus(StrEnum):
     PENDING = "pending"
+    """Made, and no key has come for its code yet."""
+    COMPARING = "comparing"
+    """A key has come; nothing is taken of it until a person has compared its fingerprint."""
     ENROLLED = "enrolled"
     REVOKED = "revoked"
+
+
+class Revocation(StrEnum):
+    """Why a terminal is trusted no more."""
+
+    STOLEN = "stolen"
+    BROKEN = "broken"
+    REPLACED = "replaced"
+    FINGERPRINT = "fingerprint"
+    """The key that came was not the terminal's."""
+    RETIRED = "retired"
 
 
 class Terminal(Base):
@@ -35,7 +49,11 @@ class Terminal(Base):
     """Raw Ed25519 public key, 32 bytes."""
     created_at: Mapped[datetime] = mapped_column(Moment)
     enrolled_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When its key came."""
+    approved_at: Mapped[datetime | None] = mapped_column(Moment)
+    approved_by: Mapped[str] = mapped_column(server_default="")
     revoked_at: Mapped[datetime | None] = mapped_column(Moment)
+    revocation: Mapped[Revocation | None]
     last_seen_at: Mapped[datetime | None] = mapped_column(Moment)
     app_version: Mapped[str] = mapped_column(server_default="")
     reader: Mapped[str] = mapped_column(server_default="")
@@ -46,6 +64,12 @@ class Terminal(Base):
     boot: Mapped[int] = mapped_column(server_default=text("0"))
     last_seq: Mapped[int] = mapped_column(server_default=text("0"))
     last_event_hash: Mapped[str] = mapped_column(server_default="0" * 64)
+    clock_ahead_ms: Mapped[int | None]
+    """How far its wall clock was ahead of ours when it last said hello; below 0, behind."""
+    shown_config_version: Mapped[int | None]
+    """The configuration that it has, by its own word."""
+    running_session_id: Mapped[UUID | None]
+    """The session that it believes to be running."""
 
     instrument: Mapped[Instrument] = relationship()
 
@@ -66,6 +90,18 @@ class TerminalAnswer(Base):
 class EventOutcome(StrEnum):
     ACCEPTED = "accepted"
     PARKED = "parked"
+
+
+class Settlement(StrEnum):
+    """What a person did with a parked event."""
+
+    APPLIED = "applied"
+    """It had its effect on its session after all."""
+    REDUCED = "reduced"
+    """It told less time than was charged, and the difference went back."""
+    CHARGED = "charged"
+    """A person charged the open session, within its hold."""
+    DISMISSED = "dismissed"
 
 
 class TerminalEvent(Base):
@@ -93,6 +129,19 @@ class TerminalEvent(Base):
     resolved_at: Mapped[datetime | None] = mapped_column(Moment)
     resolved_by: Mapped[str] = mapped_column(server_default="")
     resolution: Mapped[str] = mapped_column(server_default="")
+    settlement: Mapped[Settlement | None]
+    """What a person did with it; None until then."""
+
+
+class RequestCount(Base):
+    """How often something was asked since a moment; it may be thrown away and begins anew."""
+
+    __tablename__ = "request_count"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    """What is limited and for whom, such as `card/begin terminal <id>`."""
+    since: Mapped[datetime] = mapped_column(Moment, index=True)
+    count: Mapped[int]
 
 
 class ServerKey(Base):

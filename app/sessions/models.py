@@ -127,6 +127,8 @@ class CardSession(Base):
     pin_verified: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime | None] = mapped_column(Moment)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
+    alive_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When the terminal last said that it runs."""
     metered_s: Mapped[int | None]
     """The time so far in the last sign of life."""
     duration_s: Mapped[int | None]
