@@ -140,7 +140,7 @@ class _Walk:
         self._in_force = -1
         self._state = State.UNKNOWN
         self._was_certain = False  # the newest sample's state, whatever was before it
-        self._between_ms = 0  # how long power has lain between off and standby
+        self._between_from_ms: int | None = None  # since when power has lain between off and standby
         self._at_ms: int | None = None
         self._last: Reading | None = None
 
@@ -156,7 +156,7 @@ class _Walk:
             self._bridge(reading, until_ms=samples[0][0], power_w_after=samples[0][2])
         if self._in_force < 0:
             self._extend(State.UNKNOWN, reading.start_ms if self._at_ms is None else self._at_ms, reading.end_ms)
-            self._state, self._between_ms = State.UNKNOWN, 0
+            self._state, self._between_from_ms = State.UNKNOWN, None
         else:
             self._sample(samples, doubtful=reading.clock_doubtful)
         self._at_ms = reading.end_ms
@@ -171,10 +171,11 @@ class _Walk:
             watts = max(power_w, POWER_W_FLOOR)
             state, certain = thresholds.next(watts, before=state)
             if certain or watts >= thresholds.run_below:
-                self._between_ms = 0
+                self._between_from_ms = None
             else:
-                self._between_ms += end_ms - start_ms
-                if self._between_ms > MEMORY_MS:
+                if self._between_from_ms is None:
+                    self._between_from_ms = start_ms
+                if end_ms - self._between_from_ms > MEMORY_MS:
                     state, certain = (State.STANDBY if watts > thresholds.on else State.OFF), True
             if current is None or current.state is not state or current.version != version or current.inferred:
                 current = Stretch(start_ms=start_ms, end_ms=end_ms, state=state, version=version)
@@ -195,6 +196,9 @@ class _Walk:
         if until_ms - gap_from_ms <= 2 * reading.step_ms and self.stretches:
             self.stretches[-1].end_ms = until_ms
             return
+        is_long = self._in_force < 0 or until_ms - gap_from_ms > self._dated[self._in_force].calibration.gap_s * 1000
+        if is_long:
+            self._between_from_ms = None
         inferred = self._inferred(reading, gap_ms=until_ms - gap_from_ms, power_w_after=power_w_after)
         if inferred is not None:
             state, used_wh = inferred
@@ -205,8 +209,8 @@ class _Walk:
         # Where the counter has both ends, it was the state before the gap that made it unknown.
         is_certain = self._was_certain or self._last is None or _energy_between_wh(self._last, reading) is None
         self._extend(State.UNKNOWN, gap_from_ms, until_ms, certain=is_certain)
-        if self._in_force < 0 or until_ms - gap_from_ms > self._dated[self._in_force].calibration.gap_s * 1000:
-            self._state, self._between_ms = State.UNKNOWN, 0
+        if is_long:
+            self._state = State.UNKNOWN
 
     def _inferred(self, reading: Reading, *, gap_ms: int, power_w_after: float) -> tuple[State, float] | None:
         """Say what must have been in a gap by the energy counter, and the energy in Wh; None: it might be otherwise.
@@ -287,8 +291,8 @@ def means(reading: Reading, *, from_ms: int | None) -> Iterator[tuple[int, int, 
 def rests(parts: Sequence[Stretch], *, gap_s: int) -> Iterator[tuple[int, int]]:
     """Give (certain from, end) of every stretch of time in which certainly nothing ran.
 
-    "Certainly": whoever starts reading anywhere before it comes to the same states within it. So sessions on its two
-    sides can be computed apart.
+    "Certainly": whoever starts reading `MEMORY_MS` or more before it comes to the same states within it. So sessions on
+    its two sides can be computed apart.
     """
     certain_ms: int | None = None
     for part in parts:

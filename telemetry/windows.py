@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from telemetry.models import DirtyRange, Message
 from telemetry.readings import MESSAGE_SPAN_MAX, readings
 from telemetry.sessions import rest_s
-from telemetry.states import Calibration, Dated, Reading, rests, stretches
+from telemetry.states import MEMORY_MS, Calibration, Dated, Reading, rests, stretches
 from telemetry.times import to_ms
 
 REACH = timedelta(hours=2)  # how far to look for a rest at first; doubled until one is found
@@ -99,15 +99,17 @@ def _rest(found: list[Reading], *, dated: list[Dated], gap_s: int, rest_ms: int,
 def within(found: list[Reading], *, cut_from: tuple[int, int] | None, cut_until: tuple[int, int] | None) -> Window:
     """Keep the readings from one rest (certain from, end) to another; None where there is none.
 
-    The last reading before a rest stays, and the first after it: a rest may be a silence, which is seen only from both
-    sides.
+    As much before a rest stays as makes its states certain, and the first reading after it: a rest may be a silence,
+    which is seen only from both sides.
     """
+    low_ms = found[0].start_ms if found else 0
+    if cut_from is not None:
+        low_ms = max((each.start_ms for each in found if each.start_ms <= cut_from[0] - MEMORY_MS), default=low_ms)
     return Window(
         readings=[
             reading
             for reading in found
-            if (cut_from is None or reading.end_ms >= cut_from[0])
-            and (cut_until is None or reading.start_ms <= cut_until[1])
+            if reading.start_ms >= low_ms and (cut_until is None or reading.start_ms <= cut_until[1])
         ],
         cut_from_ms=None if cut_from is None else cut_from[0],
         cut_until_ms=None if cut_until is None else cut_until[0],

@@ -230,6 +230,17 @@ def test_a_use_that_a_silence_ends_is_cut_also_where_its_window_ends_with_the_si
     assert use.quality is Quality.CUT
 
 
+def test_a_rest_between_off_and_standby_needs_the_quarter_of_an_hour_before_it() -> None:
+    readings = minutes((1.4, 1), (1.4, 14), (1.6, 1), (OFF, 15))
+    (rest,) = rests(whole := stretches(readings, calibrations=DATED), gap_s=CALIBRATION.gap_s)
+    view = within(readings, cut_from=rest, cut_until=None)
+    spans = [
+        clipped(power_spans(each, calibrations=DATED), start_ms=rest[0], end_ms=rest[1])
+        for each in (whole, stretches(view.readings, calibrations=DATED))
+    ]
+    assert spans[0] == spans[1]
+
+
 @given(SPANS, st.data())
 def test_between_two_rests_it_does_not_matter_what_is_outside(
     spans: list[tuple[float | None, float]], data: st.DataObject
