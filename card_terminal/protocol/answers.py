@@ -25,6 +25,9 @@ from card_terminal.protocol.shapes import AtMost, Between, MessageError, Text, p
 from card_terminal.protocol.signing import MessageType, sign, verify
 from card_terminal.protocol.station import StationAnswer
 
+# 300 cards and 2,000 stopped ones, with room.
+OFFLINE_LIST_LENGTH_MAX = 256 * 1024
+
 
 class DeviceStatus(StrEnum):
     """Whether the server takes this terminal's word already."""
@@ -86,6 +89,7 @@ class HelloAnswer:
     acked_seq: Count
     config_version: Count
     session_state: SessionState | None = None
+    offline_version: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,14 @@ class ConfigAnswer:
     """The configuration as the server signed it; read it with `read_config`."""
 
     config: CompactJws
+    server_time: EpochMs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineListAnswer:
+    """The offline list as the server signed it; read it with `read_offline_list`."""
+
+    offline_list: Annotated[str, Text(OFFLINE_LIST_LENGTH_MAX)]
     server_time: EpochMs
 
 
@@ -169,7 +181,14 @@ class ExtendAnswer:
 
 
 Answer: TypeAlias = (
-    EnrolAnswer | HelloAnswer | ConfigAnswer | CardBeginAnswer | AuthorizeAnswer | ExtendAnswer | StationAnswer
+    EnrolAnswer
+    | HelloAnswer
+    | ConfigAnswer
+    | OfflineListAnswer
+    | CardBeginAnswer
+    | AuthorizeAnswer
+    | ExtendAnswer
+    | StationAnswer
 )
 AnswerShape = TypeVar("AnswerShape", bound=Answer)
 

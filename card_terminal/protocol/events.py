@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from card_terminal.protocol.fields import Count, DurationMs, EpochMs, Name, Sha256, ShortText
+from card_terminal.protocol.fields import Count, DurationMs, EpochMs, Fen, Minutes, Name, Sha256, ShortText
 from card_terminal.protocol.shapes import Between, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, sign, verify
 
@@ -46,11 +46,26 @@ class ReversalReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineGrant:
+    """What the terminal allowed by itself: which card of which offline list, for how long and how much.
+
+    `at_ms` is the server's time as the terminal could trust it, whatever the wall showed.
+    """
+
+    version: Count
+    card: Count
+    limit_fen: Fen
+    minutes: Minutes
+    at_ms: EpochMs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The person may work; charging begins at this event's `mono_ms`."""
+    """The person may work; charging begins at this event's `mono_ms`. `offline`: no server was asked."""
 
     KIND: ClassVar = EventKind.STARTED
     session_id: UUID
+    offline: OfflineGrant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

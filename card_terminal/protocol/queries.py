@@ -89,6 +89,8 @@ class Hello:
     reader: ReaderState
     config_version: Count
     session_id: UUID | None = None
+    offline_version: Count = 0
+    wall_ms: EpochMs | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,15 @@ class Config:
 
     NAME: ClassVar = "config"
     have_version: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineListQuery:
+    """Asks for the offline list; `sealing_key` is the X25519 key for which the cards' keys are sealed in it."""
+
+    NAME: ClassVar = "offline-list"
+    have_version: Count
+    sealing_key: PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +144,22 @@ class SessionExtend:
     minutes_total: Minutes
 
 
-QueryBody: TypeAlias = Hello | Config | CardBegin | SessionAuthorize | SessionExtend | StationBegin | StationStep
+QueryBody: TypeAlias = (
+    Hello | Config | OfflineListQuery | CardBegin | SessionAuthorize | SessionExtend | StationBegin | StationStep
+)
 
 _BODIES: dict[str, type[QueryBody]] = {
     shape.NAME: shape
-    for shape in (Hello, Config, CardBegin, SessionAuthorize, SessionExtend, StationBegin, StationStep)
+    for shape in (
+        Hello,
+        Config,
+        OfflineListQuery,
+        CardBegin,
+        SessionAuthorize,
+        SessionExtend,
+        StationBegin,
+        StationStep,
+    )
 }
 QUERY_NAMES = frozenset(_BODIES)
 

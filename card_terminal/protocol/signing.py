@@ -68,12 +68,14 @@ def read_header(message: str) -> Header:
     return _header(header)
 
 
-def verify(message: str, *, key: Ed25519PublicKey, message_type: MessageType) -> dict[str, Any]:
-    """Give the payload of a message that `key` signed as a `message_type`.
+def verify(
+    message: str, *, key: Ed25519PublicKey, message_type: MessageType, length_max: int = JWS_LENGTH_MAX
+) -> dict[str, Any]:
+    """Give the payload of a message of at most `length_max` characters that `key` signed as a `message_type`.
 
     Raises SignatureError, or MessageError when what was signed is no JSON object.
     """
-    _check_form(message)
+    _check_form(message, length_max=length_max)
     try:
         decoded = jwt.PyJWS([ALGORITHM]).decode_complete(message, key, algorithms=[ALGORITHM])
     except (jwt.PyJWTError, ValueError) as error:
@@ -93,9 +95,9 @@ def read_unverified(message: str) -> dict[str, Any]:
     return _load_object(decoded["payload"])
 
 
-def _check_form(message: str) -> None:
-    if len(message) > JWS_LENGTH_MAX:
-        raise SignatureError(f"longer than {JWS_LENGTH_MAX} characters")
+def _check_form(message: str, *, length_max: int = JWS_LENGTH_MAX) -> None:
+    if len(message) > length_max:
+        raise SignatureError(f"longer than {length_max} characters")
     if _COMPACT.fullmatch(message) is None:
         raise SignatureError("no compact JWS in canonical base64url")
 
