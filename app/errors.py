@@ -64,6 +64,8 @@ class Code(StrEnum):
     PERIOD_NOT_CLOSABLE = "PERIOD_NOT_CLOSABLE"
     PERIOD_NOT_REOPENABLE = "PERIOD_NOT_REOPENABLE"
     BOX_REVOKED = "BOX_REVOKED"
+    FINGERPRINT_DIFFERS = "FINGERPRINT_DIFFERS"
+    EVENT_NOT_APPLICABLE = "EVENT_NOT_APPLICABLE"
     THRESHOLDS_WRONG = "THRESHOLDS_WRONG"
     NO_READINGS = "NO_READINGS"
     CARD_STATE_WRONG = "CARD_STATE_WRONG"
@@ -440,6 +442,20 @@ TEXTS: dict[Code, RefusalText] = {
         "该采集盒已吊销。",
         "A revoked box stays out; enrol it as a new one.",
         "吊销后不能恢复，请作为新采集盒注册。",
+    ),
+    Code.FINGERPRINT_DIFFERS: RefusalText(
+        S.CONFLICT,
+        "This is not the fingerprint of the key that came.",
+        "与收到的密钥指纹不一致。",
+        "Read it off the terminal's screen once more. If it really differs, revoke the terminal: another key came.",
+        "请在终端屏幕上重新核对；若确实不同，请停用该终端：收到的是另一把密钥。",
+    ),
+    Code.EVENT_NOT_APPLICABLE: RefusalText(
+        S.CONFLICT,
+        "This event cannot be settled in this way.",
+        "该事件不能这样处理。",
+        "Its session has moved on or never was; choose another way. Nothing was changed.",
+        "相关使用记录状态已变或不存在，请选择其他方式；没有更改任何内容。",
     ),
     Code.THRESHOLDS_WRONG: RefusalText(
         S.UNPROCESSABLE_ENTITY,

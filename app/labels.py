@@ -379,8 +379,22 @@ LABELS: dict[str, dict[str, Label]] = {
     },
     "terminal": {
         "pending": Label(_l("Waiting for enrolment"), "warn"),
+        "comparing": Label(_l("Compare its fingerprint"), "warn"),
         "enrolled": Label(_l("Enrolled"), "good"),
         "revoked": Label(_l("Revoked"), "bad"),
+    },
+    "revocation": {
+        "stolen": Label(_l("Stolen or missing"), "bad"),
+        "broken": Label(_l("Broken")),
+        "replaced": Label(_l("Replaced by a new terminal")),
+        "fingerprint": Label(_l("Another key came than the terminal's"), "bad"),
+        "retired": Label(_l("Taken out of service")),
+    },
+    "settlement": {
+        "applied": Label(_l("Applied to its session")),
+        "reduced": Label(_l("Charge reduced to the time it told")),
+        "charged": Label(_l("Session charged by hand")),
+        "dismissed": Label(_l("Dismissed")),
     },
     "alarm": {
         "silent": Label(_l("Box silent"), "bad"),

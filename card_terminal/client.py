@@ -90,6 +90,10 @@ class ServerTime:
         """Give the estimate, in epoch ms."""
         return self._clock.mono_ms() + self._offset_ms
 
+    def wall_ms(self) -> int:
+        """Give what the machine's own wall clock shows, right or wrong."""
+        return self._clock.wall_ms()
+
     def learn(self, server_time_ms: int) -> None:
         """Believe the server."""
         self._offset_ms = server_time_ms - self._clock.mono_ms()

@@ -84,6 +84,7 @@ class Delivery:
                 reader=reader,
                 config_version=self._configuration.version,
                 session_id=session.session_id if session else None,
+                wall_ms=self._server_time.wall_ms(),
             )
             outcome = self._client.ask(hello, HelloAnswer, tries=1)
             self.is_online = isinstance(outcome, Answered | Refused)

@@ -90,13 +90,15 @@ def answer_query(session: Session, *, message: str, name: str, at: datetime, que
     """Answer a signed query once: the same message again, also at the same time, has no second effect.
 
     `question` gives the answer, or the code of a refusal whose traces are to be kept; a ProtocolError that it raises is
-    a refusal without traces. Raises ProtocolError: SIG_INVALID, DEVICE_REVOKED, MESSAGE_INVALID, CLOCK_SKEW,
-    IDEMPOTENCY_CONFLICT, APP_TOO_OLD; of these nothing is kept.
+    a refusal without traces. Raises ProtocolError: SIG_INVALID, DEVICE_REVOKED, DEVICE_PENDING, MESSAGE_INVALID,
+    CLOCK_SKEW, IDEMPOTENCY_CONFLICT, APP_TOO_OLD; of these nothing is kept.
     """
     terminal, key = _sender(session, message, message_type=protocol.MessageType.QUERY)
     query = protocol.read_query(message, key=key, name=name)
     if terminal.status is TerminalStatus.REVOKED:
         raise ProtocolError(RefusalCode.DEVICE_REVOKED, terminal.code)
+    if terminal.status is not TerminalStatus.ENROLLED:
+        raise ProtocolError(RefusalCode.DEVICE_PENDING, terminal.code)
     message_hash = hashlib.sha256(message.encode()).digest()
     if (stored := session.get(TerminalAnswer, (terminal.id, query.mid))) is not None:
         return _again(stored, message_hash)
@@ -141,7 +143,7 @@ def receive_event(session: Session, *, message: str, at: datetime, apply: Apply)
 
     Whatever is signed and in its place in the chain is accepted or parked, never refused: a terminal that hears an
     error repeats for ever. Raises ProtocolError: SIG_INVALID, MESSAGE_INVALID (no place in the chain to be read),
-    SEQ_GAP.
+    SEQ_GAP; DEVICE_PENDING until a person has compared its fingerprint.
     """
     terminal, key = _sender(session, message, message_type=protocol.MessageType.EVENT, lock=True)
     payload = protocol.verify(message, key=key, message_type=protocol.MessageType.EVENT)
@@ -149,6 +151,9 @@ def receive_event(session: Session, *, message: str, at: datetime, apply: Apply)
     message_hash = protocol.chain_hash(message)
     if link.seq <= 0:
         raise protocol.MessageError("message.seq must be positive")
+    if terminal.status is TerminalStatus.COMPARING:
+        # Nobody has said yet that this is the terminal. It keeps its events and brings them again.
+        raise ProtocolError(RefusalCode.DEVICE_PENDING, terminal.code)
     if link.seq <= terminal.last_seq:
         return _earlier_event(session, terminal, message=message, payload=payload, link=link, at=at)
     if link.seq > terminal.last_seq + 1:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
 from app import crypto_box, errors
-from app.devices.models import BoxPlacement, ServerKey, Terminal, TerminalStatus
+from app.devices.models import BoxPlacement, Revocation, ServerKey, Terminal, TerminalStatus
 from app.instruments.models import Instrument
 from app.people import service as people
 from card_terminal import protocol
@@ -22,6 +22,8 @@ from card_terminal import protocol
 ENROLMENT_CODE_LIFETIME = timedelta(minutes=15)
 ENROLMENT_CODE_BYTES = 10
 FIRST_SERVER_KEY = "server-1"
+# So much of a fingerprint, at least its last group, a person must have read off the screen.
+FINGERPRINT_CHARACTERS_MIN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +90,8 @@ def new_enrolment_code(session: Session, *, terminal_id: UUID, actor: str, at: d
 def enrol(session: Session, *, message: str, at: datetime) -> Terminal:
     """Bind the key that a terminal brings to the terminal that its code was made for.
 
-    The same key with the same code again is the same enrolment: the answer may have been lost. Raises ProtocolError:
-    SIG_INVALID, MESSAGE_INVALID, ENROLMENT_CODE_INVALID.
+    Nothing is taken of it until `approve`. The same key with the same code again is the same enrolment: the answer may
+    have been lost. Raises ProtocolError: SIG_INVALID, MESSAGE_INVALID, ENROLMENT_CODE_INVALID.
     """
     enrolment = protocol.read_enrolment(message)
     public_key = protocol.decode_public_key(enrolment.public_key).public_bytes_raw()
@@ -100,12 +102,12 @@ def enrol(session: Session, *, message: str, at: datetime) -> Terminal:
     )
     if terminal is None or terminal.enrolment_expires_at is None or at > terminal.enrolment_expires_at:
         raise protocol.ProtocolError(protocol.RefusalCode.ENROLMENT_CODE_INVALID, "no such code, or too old")
-    if terminal.status is TerminalStatus.ENROLLED and terminal.public_key == public_key:
+    if terminal.status in _WITH_KEY and terminal.public_key == public_key:
         return terminal
     if terminal.status is not TerminalStatus.PENDING:
         raise protocol.ProtocolError(protocol.RefusalCode.ENROLMENT_CODE_INVALID, "used with another key")
     terminal.public_key = public_key
-    terminal.status = TerminalStatus.ENROLLED
+    terminal.status = TerminalStatus.COMPARING
     terminal.enrolled_at = terminal.last_seen_at = at
     terminal.app_version = enrolment.app_version
     people.audit(
@@ -119,16 +121,70 @@ def enrol(session: Session, *, message: str, at: datetime) -> Terminal:
     return terminal
 
 
-def revoke(session: Session, *, terminal_id: UUID, actor: str, at: datetime) -> Terminal:
+_WITH_KEY = frozenset({TerminalStatus.COMPARING, TerminalStatus.ENROLLED})
+
+
+def approve(session: Session, *, terminal_id: UUID, fingerprint: str, actor: str, at: datetime) -> Terminal:
+    """Take a terminal's word from now on; `fingerprint`, or its end, is what a person read off the terminal's screen.
+
+    Raises Refusal: NOT_FOUND; ALREADY_DECIDED if none waits; FINGERPRINT_DIFFERS.
+    """
+    terminal = _locked(session, terminal_id)
+    if terminal.status is not TerminalStatus.COMPARING:
+        raise errors.Refusal(errors.Code.ALREADY_DECIDED)
+    read = "".join(each for each in fingerprint.upper() if each.isalnum())
+    if len(read) < FINGERPRINT_CHARACTERS_MIN or not fingerprint_of(terminal).replace("-", "").endswith(read):
+        raise errors.Refusal(errors.Code.FINGERPRINT_DIFFERS)
+    terminal.status = TerminalStatus.ENROLLED
+    terminal.approved_at, terminal.approved_by = at, actor
+    people.audit(
+        session,
+        actor=actor,
+        action="terminal.approve",
+        subject=f"terminal:{terminal.code}",
+        detail={"fingerprint": fingerprint_of(terminal)},
+        at=at,
+    )
+    return terminal
+
+
+def revoke(
+    session: Session, *, terminal_id: UUID, actor: str, at: datetime, why: Revocation = Revocation.RETIRED
+) -> Terminal:
     """Stop trusting a terminal: its questions are refused, its events are kept for staff. Raises Refusal NOT_FOUND."""
     terminal = _locked(session, terminal_id)
     if terminal.status is not TerminalStatus.REVOKED:
         terminal.status = TerminalStatus.REVOKED
-        terminal.revoked_at = at
+        terminal.revoked_at, terminal.revocation = at, why
         terminal.enrolment_code_hash = terminal.enrolment_expires_at = None
         people.audit(
-            session, actor=actor, action="terminal.revoke", subject=f"terminal:{terminal.code}", detail={}, at=at
+            session,
+            actor=actor,
+            action="terminal.revoke",
+            subject=f"terminal:{terminal.code}",
+            detail={"why": str(why)},
+            at=at,
         )
+    return terminal
+
+
+def replace_key(
+    session: Session, *, terminal_id: UUID, code: str, why: Revocation = Revocation.REPLACED, actor: str, at: datetime
+) -> EnrolmentCode:
+    """Put a new terminal, with a key of its own, in the place of one that is revoked by it.
+
+    A key and its chain of events belong together, so the old row stays with what it signed. Raises Refusal: NOT_FOUND;
+    CODE_TAKEN.
+    """
+    old = revoke(session, terminal_id=terminal_id, actor=actor, at=at, why=why)
+    return create_terminal(session, code=code, instrument_id=old.instrument_id, actor=actor, at=at)
+
+
+def terminal_of(session: Session, *, terminal_id: UUID) -> Terminal:
+    """Give one terminal. Raises Refusal NOT_FOUND."""
+    terminal = session.get(Terminal, terminal_id, options=[joinedload(Terminal.instrument)])
+    if terminal is None:
+        raise errors.Refusal(errors.Code.NOT_FOUND)
     return terminal
 
 
@@ -189,6 +245,9 @@ def heard_from(session: Session, *, terminal_id: UUID, hello: protocol.Hello, at
             app_version=hello.app_version,
             reader=hello.reader.value,
             unsent=hello.unsent,
+            shown_config_version=hello.config_version,
+            running_session_id=hello.session_id,
+            clock_ahead_ms=None if hello.wall_ms is None else hello.wall_ms - int(at.timestamp() * 1000),
         )
     )
 

@@ -7,13 +7,19 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.devices import configuration, messages, service, wire
 from app.devices.messages import Answered
-from app.devices.models import Terminal
+from app.devices.models import Terminal, TerminalStatus
 from app.web import database, settings
 from card_terminal import protocol
 
 blueprint = Blueprint(
     "devices_terminal", __name__, url_prefix="/terminal/v1", description="Card terminals: enrolment and configuration."
 )
+
+
+_STATUS = {
+    TerminalStatus.COMPARING: protocol.DeviceStatus.PENDING,
+    TerminalStatus.ENROLLED: protocol.DeviceStatus.ACTIVE,
+}
 
 
 @blueprint.route("/enroll", methods=["POST"])
@@ -30,7 +36,7 @@ def enroll() -> Response:
                 device_id=str(terminal.id),
                 server_key_id=signer.key_id,
                 server_public_key=protocol.encode_public_key(signer.private_key.public_key()),
-                status=protocol.DeviceStatus.ACTIVE,
+                status=_STATUS[terminal.status],
                 server_time=messages.epoch_ms(at),
             )
         )

@@ -103,6 +103,22 @@ class Tap:
         return self.client.post(f"/terminal/v1/{name}", json=body)
 
 
+def approve(database: Database, terminal_id: UUID) -> None:
+    """Say, as an administrator does, that the key that came is the terminal's."""
+
+    def work(session: Session) -> None:
+        terminal = devices.terminal_of(session, terminal_id=terminal_id)
+        devices.approve(
+            session,
+            terminal_id=terminal_id,
+            fingerprint=devices.fingerprint_of(terminal),
+            actor="test",
+            at=clock.now(),
+        )
+
+    database.run(work)
+
+
 @dataclass(kw_only=True)
 class CardInHand:
     """A card with what its holder can show."""
@@ -143,6 +159,7 @@ class Site:
         made = self.database.run(work)
         tap = Tap(client=self.client, terminal_id=made.terminal.id, instrument_id=made.terminal.instrument_id)
         assert tap.enrol(made.code).status_code == 200
+        approve(self.database, tap.terminal_id)
         return tap
 
     def card(

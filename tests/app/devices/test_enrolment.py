@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app import clock, crypto_box
 from app.db import Database
 from app.devices import service
-from app.devices.models import Terminal, TerminalStatus
+from app.devices.models import Revocation, Terminal, TerminalStatus
 from app.devices.service import EnrolmentCode
 from app.errors import Code, Refusal
 from card_terminal import protocol
@@ -23,10 +23,64 @@ def test_a_code_and_a_key_make_a_terminal(site: Site, database: Database) -> Non
 
     answer = protocol.read_answer(protocol.EnrolAnswer, tap.enrol(made.code).get_json())
 
-    assert (answer.device_id, answer.status) == (str(made.terminal.id), protocol.DeviceStatus.ACTIVE)
+    assert (answer.device_id, answer.status) == (str(made.terminal.id), protocol.DeviceStatus.PENDING)
     row = _row(database, made.terminal.id)
-    assert row.status is TerminalStatus.ENROLLED
+    assert row.status is TerminalStatus.COMPARING
     assert service.fingerprint_of(row) == protocol.fingerprint(tap.key.public_key())
+
+
+def test_nothing_is_taken_of_a_terminal_until_a_person_has_compared_its_fingerprint(
+    site: Site, database: Database
+) -> None:
+    made = _create(database)
+    tap = _tap(site, made)
+    tap.enrol(made.code)
+    hello = protocol.Hello(
+        app_version="0.1.0", boot=1, last_seq=0, unsent=1, reader=protocol.ReaderState.OK, config_version=0, wall_ms=1
+    )
+    refused = tap.event(protocol.CardRefused(code="DEVICE_PENDING"))
+
+    assert tap.ask(hello).get_json()["code"] == "DEVICE_PENDING"
+    assert tap.post("events", {"messages": [refused]}).get_json()["code"] == "DEVICE_PENDING"
+    with pytest.raises(Refusal) as wrong:
+        _approve(database, made.terminal.id, "0000-0000")
+    with pytest.raises(Refusal) as too_little:
+        _approve(database, made.terminal.id, service.fingerprint_of(_row(database, made.terminal.id))[-3:])
+    assert {wrong.value.code, too_little.value.code} == {Code.FINGERPRINT_DIFFERS}
+
+    last_group = service.fingerprint_of(_row(database, made.terminal.id))[-4:]
+    assert _approve(database, made.terminal.id, f" {last_group.lower()} ").status is TerminalStatus.ENROLLED
+
+    assert tap.ask(hello).status_code == 200
+    assert tap.deliver(refused)[0]["status"] == "accepted"
+    row = _row(database, made.terminal.id)
+    assert (row.approved_by, row.shown_config_version) == ("admin", 0)
+    assert row.clock_ahead_ms is not None
+    assert row.clock_ahead_ms < -1_000_000
+    again = protocol.read_answer(protocol.EnrolAnswer, tap.enrol(made.code).get_json())
+    assert again.status is protocol.DeviceStatus.ACTIVE
+    with pytest.raises(Refusal) as decided:
+        _approve(database, made.terminal.id, last_group)
+    assert decided.value.code is Code.ALREADY_DECIDED
+
+
+def test_a_new_key_is_a_new_terminal_and_the_old_one_is_trusted_no_more(site: Site, database: Database) -> None:
+    old = site.terminal()
+    new = database.run(
+        lambda session: service.replace_key(
+            session,
+            terminal_id=old.terminal_id,
+            code="T-SECOND",
+            why=Revocation.STOLEN,
+            actor="admin",
+            at=clock.now(),
+        )
+    )
+
+    assert old.ask(protocol.Config(have_version=0)).get_json()["code"] == "DEVICE_REVOKED"
+    assert (new.terminal.instrument_id, new.terminal.status) == (old.instrument_id, TerminalStatus.PENDING)
+    row = _row(database, old.terminal_id)
+    assert (row.status, row.revocation) == (TerminalStatus.REVOKED, Revocation.STOLEN)
 
 
 def test_an_enrolment_whose_answer_was_lost_is_answered_again(site: Site, database: Database) -> None:
@@ -123,6 +177,14 @@ def _create(database: Database) -> EnrolmentCode:
 
 def _tap(site: Site, made: EnrolmentCode) -> Tap:
     return Tap(client=site.client, terminal_id=made.terminal.id, instrument_id=made.terminal.instrument_id)
+
+
+def _approve(database: Database, terminal_id: UUID, fingerprint: str) -> Terminal:
+    return database.run(
+        lambda session: service.approve(
+            session, terminal_id=terminal_id, fingerprint=fingerprint, actor="admin", at=clock.now()
+        )
+    )
 
 
 def _row(database: Database, terminal_id: UUID) -> Terminal:
