@@ -13,6 +13,7 @@ from card_terminal.protocol.fields import (
     Count,
     EpochMs,
     Fen,
+    Hex,
     Minutes,
     Name,
     PublicKey,
@@ -23,7 +24,7 @@ from card_terminal.protocol.fields import (
 from card_terminal.protocol.refusals import Bilingual, RefusalCode, refusal
 from card_terminal.protocol.shapes import AtMost, Between, MessageError, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, sign, verify
-from card_terminal.protocol.station import StationAnswer
+from card_terminal.protocol.station import APDUS_MAX, StationAnswer
 
 # 300 cards and 2,000 stopped ones, with room.
 OFFLINE_LIST_LENGTH_MAX = 256 * 1024
@@ -140,6 +141,20 @@ class CardBeginAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardExchange:
+    """What to send to the chip now, one APDU after the other, up to the first that it refuses; then `card/step`.
+
+    An answer that ends in 9000, 9100 or 91AF is no refusal. `begun` comes at the end, when the chip has proved itself.
+    """
+
+    exchange_id: UUID
+    step: Count
+    apdus: Annotated[tuple[Hex, ...], AtMost(APDUS_MAX)]
+    server_time: EpochMs
+    begun: CardBeginAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostStep:
     """A session that ends in minute `minute` or later (counted from 1), and before the next step, costs `cost_fen`."""
 
@@ -186,6 +201,7 @@ Answer: TypeAlias = (
     | ConfigAnswer
     | OfflineListAnswer
     | CardBeginAnswer
+    | CardExchange
     | AuthorizeAnswer
     | ExtendAnswer
     | StationAnswer

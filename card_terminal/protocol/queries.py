@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -11,16 +11,18 @@ from card_terminal.protocol.fields import (
     CardNumber,
     Count,
     EpochMs,
+    Hex,
     Minutes,
     Name,
     OneTimeCode,
     Pin,
     PublicKey,
     Token,
+    Uid,
     Uri,
     Version,
 )
-from card_terminal.protocol.shapes import MessageError, parse, to_dict
+from card_terminal.protocol.shapes import AtMost, MessageError, parse, to_dict
 from card_terminal.protocol.signing import (
     MessageType,
     decode_public_key,
@@ -31,7 +33,7 @@ from card_terminal.protocol.signing import (
     sign,
     verify,
 )
-from card_terminal.protocol.station import StationBegin, StationStep
+from card_terminal.protocol.station import APDUS_MAX, StationBegin, StationStep
 
 PATH_PREFIX = "/terminal/v1/"
 CLOCK_SKEW_MAX_MS = 90_000
@@ -74,7 +76,19 @@ class TypedCard:
     number: CardNumber
 
 
-CardShown: TypeAlias = SunCard | TypedCard
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ev2Card:
+    """A chip that will prove itself now: its UID in anticollision order, and what the reader tells of it.
+
+    It proves nothing by itself. The answer to `card/begin` is what to ask the chip, see `CardExchange`.
+    """
+
+    TAG: ClassVar = ("class", "ev2")
+    uid: Uid
+    atr: Hex = ""
+
+
+CardShown: TypeAlias = SunCard | TypedCard | Ev2Card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +126,22 @@ class OfflineListQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardBegin:
-    """Shows a card to the server, which answers with a one-use token."""
+    """Shows a card to the server, which answers with a one-use token, or a chip with what to ask it."""
 
     NAME: ClassVar = "card/begin"
     card: CardShown
     purpose: Purpose = Purpose.SESSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardStep:
+    """A chip's answers to what the server asked it, as many as came; `gone`: it was taken away before all had come."""
+
+    NAME: ClassVar = "card/step"
+    exchange_id: UUID
+    step: Count
+    answers: Annotated[tuple[Hex, ...], AtMost(APDUS_MAX)]
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +170,15 @@ class SessionExtend:
 
 
 QueryBody: TypeAlias = (
-    Hello | Config | OfflineListQuery | CardBegin | SessionAuthorize | SessionExtend | StationBegin | StationStep
+    Hello
+    | Config
+    | OfflineListQuery
+    | CardBegin
+    | CardStep
+    | SessionAuthorize
+    | SessionExtend
+    | StationBegin
+    | StationStep
 )
 
 _BODIES: dict[str, type[QueryBody]] = {
@@ -155,6 +188,7 @@ _BODIES: dict[str, type[QueryBody]] = {
         Config,
         OfflineListQuery,
         CardBegin,
+        CardStep,
         SessionAuthorize,
         SessionExtend,
         StationBegin,

@@ -31,6 +31,7 @@ class RefusalCode(StrEnum):
     PIN_WRONG = "PIN_WRONG"
     PIN_LOCKED = "PIN_LOCKED"
     STATION_IDLE = "STATION_IDLE"
+    CARD_GONE = "CARD_GONE"
     # the person, the money, the instrument
     NOT_QUALIFIED = "NOT_QUALIFIED"
     NO_BOOKING = "NO_BOOKING"
@@ -261,6 +262,14 @@ _TABLE: dict[RefusalCode, tuple[int, HTTPStatus, bool, str, str, Bilingual]] = {
         "本制卡台没有待制的卡",
         "No card waits to be made at this station",
         Bilingual(zh="请先在卡片页面选择制卡", en="Choose a card on its page first"),
+    ),
+    RefusalCode.CARD_GONE: (
+        212,
+        _CONFLICT,
+        True,
+        "卡片拿开太早，未扣费",
+        "The card was taken away too early; nothing was charged",
+        Bilingual(zh="请将卡片贴紧读卡器，画面变化后再拿开", en="Hold the card still until the screen changes"),
     ),
     RefusalCode.NOT_QUALIFIED: (
         301,

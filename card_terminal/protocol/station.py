@@ -5,13 +5,10 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from card_terminal.protocol.fields import Count, EpochMs, ShortText
-from card_terminal.protocol.shapes import AtMost, Between, Text
+from card_terminal.protocol.fields import Count, EpochMs, Hex, ShortText, Uid
+from card_terminal.protocol.shapes import AtMost, Between
 
 APDUS_MAX = 20
-
-Uid = Annotated[str, Text(14, 14, r"[0-9A-F]+")]
-Hex = Annotated[str, Text(1024, 0, r"([0-9A-F]{2})*")]
 
 
 class TapState(StrEnum):
