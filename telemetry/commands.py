@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from telemetry.errors import DeadReason, MessageRefused
 from telemetry.messages import (
+    CHANNEL_MAX,
     COUNT_MAX,
     DEVICE_MS_MAX,
     DEVICE_MS_MIN,
@@ -22,7 +23,6 @@ from telemetry.messages import (
     encode,
 )
 
-CHANNEL_MAX = 255
 HEARTBEAT_S_MIN, HEARTBEAT_S_MAX = 10, 3600
 
 

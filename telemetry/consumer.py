@@ -17,11 +17,12 @@ import sqlalchemy.exc
 import structlog
 from sqlalchemy.orm import Session
 
-from telemetry.commands import encode_command
+from telemetry import configurations
+from telemetry.commands import Configure, encode_command
 from telemetry.errors import DeadReason
 from telemetry.inbox import Delivery, Inbox
 from telemetry.ingest import Acknowledgement, Arrival, bury, store
-from telemetry.messages import SHARDS, encode_ack
+from telemetry.messages import SHARDS, Topic, encode_ack
 from telemetry.shards import Broker, ShardSession
 from telemetry.wishes import Wishes
 
@@ -30,6 +31,7 @@ FLUSH_S = 0.2
 # Of our own acknowledgement, per box; while a backlog is worked off less often, yet before a box would send again.
 ACK_INTERVAL_S, ACK_INTERVAL_BUSY_S = 1.0, 2.5
 RETRY_PAUSE_S = 0.5
+LOOK_S = 5.0  # between two looks at who should be told the time or a configuration
 SILENCE_S = 60.0  # a broker that lost our session stays connected and says nothing: then subscribe again
 
 # COPY goes through the driver itself, whose errors SQLAlchemy does not wrap.
@@ -70,6 +72,7 @@ class Consumer:
         self._to_tell: dict[str, dict[int, Acknowledgement]] = {}
         self._told_at: dict[str, float] = {}
         self._heard_s = time.monotonic()
+        self._look_s = 0.0
         self._own = self._session(client_id, shards=shards) if shards else None
 
     @property
@@ -99,6 +102,9 @@ class Consumer:
                     self._acknowledge(batch)
                 self._guard_against_silence(heard=bool(batch))
                 self._tell_boxes(ACK_INTERVAL_S if len(batch) < BATCH_MAX else ACK_INTERVAL_BUSY_S)
+                if time.monotonic() >= self._look_s:
+                    self._look_s = time.monotonic() + LOOK_S
+                    self._remind_boxes()
         finally:
             for session in set(self._sessions.values()):
                 self.detach(session)
@@ -185,6 +191,25 @@ class Consumer:
             self._told_at[box] = now_s
             for _, told in boots:
                 self._tell(session, told)
+
+    def _remind_boxes(self) -> None:
+        """Tell boxes the time or a configuration where they lack it, after writing down that they are told."""
+        sessions = {shard: session for shard, session in self._sessions.items() if session.is_connected}
+        if not sessions:
+            return
+        try:
+            with self._transaction() as session:
+                commands = list(self._wishes.remind(configurations.due(session, shards=sessions)))
+                for due, command in commands:
+                    if isinstance(command, Configure) and due.version is not None:
+                        configurations.note_told(
+                            session, box=due.box, version=due.version, command_id=command.id, at=self._now()
+                        )
+        except _DATABASE_ERRORS as error:
+            log.warning("boxes_not_reminded", error=type(error).__name__)
+            return
+        for due, command in commands:
+            sessions[due.shard].tell(Topic(shard=due.shard, box=due.box, kind="cmd"), encode_command(command))
 
     def _tell(self, session: ShardSession, told: Acknowledgement) -> None:
         if told.seq > 0:

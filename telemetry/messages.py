@@ -9,7 +9,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import msgspec
@@ -21,6 +21,7 @@ SHARDS = 64
 SETS = (1, 2, 4, 8, 16, 32, 64)
 """Into how many sets the shards may be parted for the ingest: a site chooses one, and all its workers must agree."""
 CODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_CHANNEL = re.compile(r"[0-9]{1,3}")
 PAYLOAD_BYTES_MAX = 16 * 1024
 FORMAT_VERSION = 1
 SAMPLES_MAX = 600
@@ -34,6 +35,8 @@ UPTIME_S_MAX = 100 * 366 * 86_400
 DEVICE_MS_MIN = 1_577_836_800_000  # 2020-01-01
 DEVICE_MS_MAX = 4_102_444_800_000  # 2100-01-01
 PENDING_MAX = 1000
+CHANNEL_MAX = 255
+DOUBTS_MAX = 10  # of one channel; boxes know four
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +74,30 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """`hb`: the box lives; which is not to say that the instrument does anything."""
+    """`hb`: the box lives; which is not to say that the instrument does anything.
+
+    What a box does not say of itself is None. `lost` are messages it gave up before they were acknowledged, ever;
+    `doubts` says by channel why it does not believe its meter.
+    """
 
     boot: int
     connection: int
     seq: int
     buffered_messages: int
+    uptime_ms: int = 0
+    device_ms: int | None = None
+    synced: bool | None = None
+    lost: int | None = None
+    doubts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Birth:
-    """`birth`: what the box is, and for each boot the range of messages it still holds (boot, first, last)."""
+    """`birth`: what the box is, and for each boot the range of messages it still holds (boot, first, last).
+
+    `epoch` names the file that counts its boots, which is new if `is_new_epoch`; `command_id` is the command it obeyed
+    last, `command_refused` why it did not; the meters of the channels in `indicative` may tell old values.
+    """
 
     boot: int
     connection: int
@@ -90,6 +106,14 @@ class Birth:
     firmware: str
     configuration_hash: str
     pending: tuple[tuple[int, int, int], ...]
+    device_ms: int | None = None
+    synced: bool | None = None
+    lost: int | None = None
+    epoch: str = ""
+    is_new_epoch: bool = False
+    command_id: int | None = None
+    command_refused: str = ""
+    indicative: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +189,7 @@ def _measured(content: dict[str, Any]) -> Measured:
         kind="m",
         boot=_integer(content, "boot"),
         seq=_integer(content, "seq", low=1),
-        channel=_integer(content, "c", high=255),
+        channel=_integer(content, "c", high=CHANNEL_MAX),
         device_ms=_device_ms(content, "t0"),
         uptime_ms=round(_number(content, "up0", low=0, high=UPTIME_S_MAX) * 1000),
         step_ms=step_ms,
@@ -182,7 +206,7 @@ def _event(content: dict[str, Any]) -> Measured:
         kind="ev",
         boot=_integer(content, "boot"),
         seq=_integer(content, "seq", low=1),
-        channel=_integer(content, "c", high=255),
+        channel=_integer(content, "c", high=CHANNEL_MAX),
         device_ms=_device_ms(content, "t"),
         uptime_ms=round(_number(content, "up", low=0, high=UPTIME_S_MAX) * 1000),
         step_ms=0,
@@ -199,23 +223,36 @@ def _heartbeat(content: dict[str, Any]) -> Heartbeat:
         connection=_integer(content, "conn"),
         seq=_integer(content, "seq"),
         buffered_messages=_integer(content, "buf"),
+        uptime_ms=_uptime_ms(content),
+        device_ms=_device_ms(content, "t"),
+        synced=_flag(content, "sync") if "sync" in content else None,
+        lost=_integer(content, "lost") if "lost" in content else None,
+        doubts=_doubts(content.get("doubts", {})),
     )
 
 
 def _birth(content: dict[str, Any]) -> Birth:
-    pending = content.get("pending", [])
-    if not isinstance(pending, list):
+    pending, command = content.get("pending", []), content.get("cmd", {})
+    if not isinstance(pending, list) or not isinstance(command, dict):
         _refuse(DeadReason.FIELD_WRONG)
     if len(pending) > PENDING_MAX:
         _refuse(DeadReason.OUT_OF_RANGE)
     return Birth(
         boot=_integer(content, "boot"),
         connection=_integer(content, "conn"),
-        uptime_ms=round(_number(content, "up", low=0, high=UPTIME_S_MAX) * 1000) if "up" in content else 0,
+        uptime_ms=_uptime_ms(content),
         channels=_integer(content, "channels", low=1, high=255),
         firmware=_text(content, "fw"),
         configuration_hash=_text(content, "cfg"),
         pending=tuple(_pending_range(entry) for entry in pending),
+        device_ms=_device_ms(content, "t"),
+        synced=_flag(content, "sync") if "sync" in content else None,
+        lost=_integer(content, "lost") if "lost" in content else None,
+        epoch=_text(content, "epoch"),
+        is_new_epoch=_flag(content, "new"),
+        command_id=None if command.get("id") is None else _integer(command, "id"),
+        command_refused=_text(command, "refused"),
+        indicative=_numbers_of_channels(content.get("indicative", [])),
     )
 
 
@@ -230,6 +267,30 @@ def _pending_range(entry: object) -> tuple[int, int, int]:
 
 def _presence(content: dict[str, Any]) -> Presence:
     return Presence(boot=_integer(content, "boot"), connection=_integer(content, "conn"), online=_flag(content, "on"))
+
+
+def _uptime_ms(content: dict[str, Any]) -> int:
+    return round(_number(content, "up", low=0, high=UPTIME_S_MAX) * 1000) if "up" in content else 0
+
+
+def _doubts(value: object) -> dict[int, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        _refuse(DeadReason.FIELD_WRONG)
+    numbers = _numbers_of_channels([int(name) if _CHANNEL.fullmatch(name) else -1 for name in value])
+    found: dict[int, tuple[str, ...]] = {}
+    for number, doubts in zip(numbers, value.values(), strict=True):
+        if not isinstance(doubts, list):
+            _refuse(DeadReason.FIELD_WRONG)
+        if len(doubts) > DOUBTS_MAX:
+            _refuse(DeadReason.OUT_OF_RANGE)
+        found[number] = tuple(_text({"doubt": doubt}, "doubt") for doubt in doubts)
+    return found
+
+
+def _numbers_of_channels(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        _refuse(DeadReason.FIELD_WRONG)
+    return tuple(_integer({"channel": number}, "channel", high=CHANNEL_MAX) for number in value)
 
 
 _PARSERS: dict[str, Callable[[dict[str, Any]], Uplink]] = {

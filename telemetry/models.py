@@ -1,7 +1,7 @@
 """The tables of boxes, readings and collector sessions."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     ARRAY,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from telemetry.messages import SHARDS
@@ -47,6 +48,7 @@ class Base(DeclarativeBase):
         float: Double,
         bytes: LargeBinary,
         list[float]: ARRAY(REAL),
+        dict[str, Any]: JSONB,
     }
 
 
@@ -237,6 +239,50 @@ class Presence(Base):
     configuration_hash: Mapped[str | None]
     buffered_messages: Mapped[int | None]
     heartbeat_at: Mapped[datetime | None]  # when `buffered_messages` was said
+
+
+class BoxReport(Base):
+    """How a box says that it is: its newest birth and its newest heartbeat, by (boot, connection, uptime).
+
+    What it did not say is null; a birth has no doubts, a heartbeat has no epoch, command or indicative channels.
+    """
+
+    __tablename__ = "box_report"
+    __table_args__ = (
+        CheckConstraint("kind IN ('birth', 'hb')", name="kind_known"),
+        Index("ix_box_report_unsynced", "box", postgresql_where=text("NOT synced")),
+    )
+
+    box: Mapped[str] = mapped_column(ForeignKey("telemetry.box.code"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    boot: Mapped[int]
+    connection: Mapped[int]
+    uptime_ms: Mapped[int]
+    received_at: Mapped[datetime | None]  # None: the broker had kept it, and nobody knows for how long
+    device_at: Mapped[datetime | None]
+    synced: Mapped[bool | None]
+    lost: Mapped[int | None]  # messages that it had to give up before they were acknowledged, ever
+    doubts: Mapped[dict[str, Any] | None]  # by channel, why it does not believe its meter
+    epoch: Mapped[str | None]  # of the file that counts its boots
+    is_new_epoch: Mapped[bool | None]
+    command_id: Mapped[int | None]  # that it obeyed last
+    command_refused: Mapped[str | None]
+    indicative: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # channels whose meter may tell old values
+
+
+class BoxConfiguration(Base):
+    """How a box is to measure from a moment on: what a person wants; never edited but for when it was told."""
+
+    __tablename__ = "box_configuration"
+
+    box: Mapped[str] = mapped_column(ForeignKey("telemetry.box.code"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[dict[str, Any]]  # in the words of the wire
+    configuration_hash: Mapped[str]
+    set_at: Mapped[datetime]
+    set_by: Mapped[str]
+    told_at: Mapped[datetime | None]  # the newest time that it was sent to the box
+    command_id: Mapped[int | None]
 
 
 class IngestWorker(Base):

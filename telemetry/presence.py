@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from telemetry.messages import Birth, Heartbeat, Presence
+from telemetry.reports import keep_reports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,16 @@ ON CONFLICT (box) DO UPDATE SET
 
 def keep_words(session: Session, words: Iterable[Word]) -> None:
     """Keep what is new of these words; the births among them must have been kept before."""
-    session.execute(_KEEP, {"words": json.dumps([_row(word) for word in words])})
+    said = list(words)
+    session.execute(_KEEP, {"words": json.dumps([_row(word) for word in said])})
+    keep_reports(
+        session,
+        (
+            (word.box, word.content, None if word.retained else word.received_at)
+            for word in said
+            if not isinstance(word.content, Presence)
+        ),
+    )
 
 
 def _row(word: Word) -> dict[str, Any]:

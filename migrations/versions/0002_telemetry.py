@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0002"
 down_revision = "0001"
@@ -14,6 +15,7 @@ def upgrade() -> None:
     _create_boxes()
     _create_messages()
     _create_sessions()
+    _create_words()
     _create_workers()
 
 
@@ -274,6 +276,53 @@ def _create_sessions() -> None:
         sa.CheckConstraint("state IN ('off', 'standby', 'running', 'unknown')", name="ck_channel_state_state_known"),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_channel_state_box"),
         sa.PrimaryKeyConstraint("box", "channel", name="pk_channel_state"),
+        schema="telemetry",
+    )
+
+
+def _create_words() -> None:
+    op.create_table(
+        "box_report",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=False),
+        sa.Column("connection", sa.BigInteger(), nullable=False),
+        sa.Column("uptime_ms", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("device_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("synced", sa.Boolean(), nullable=True),
+        sa.Column("lost", sa.BigInteger(), nullable=True),
+        sa.Column("doubts", postgresql.JSONB(), nullable=True),
+        sa.Column("epoch", sa.Text(), nullable=True),
+        sa.Column("is_new_epoch", sa.Boolean(), nullable=True),
+        sa.Column("command_id", sa.BigInteger(), nullable=True),
+        sa.Column("command_refused", sa.Text(), nullable=True),
+        sa.Column("indicative", sa.ARRAY(sa.BigInteger()), nullable=True),
+        sa.CheckConstraint("kind IN ('birth', 'hb')", name="ck_box_report_kind_known"),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_box_report_box"),
+        sa.PrimaryKeyConstraint("box", "kind", name="pk_box_report"),
+        schema="telemetry",
+    )
+    op.create_index(
+        "ix_box_report_unsynced",
+        "box_report",
+        ["box"],
+        unique=False,
+        schema="telemetry",
+        postgresql_where=sa.text("NOT synced"),
+    )
+    op.create_table(
+        "box_configuration",
+        sa.Column("box", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("content", postgresql.JSONB(), nullable=False),
+        sa.Column("configuration_hash", sa.Text(), nullable=False),
+        sa.Column("set_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("set_by", sa.Text(), nullable=False),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("command_id", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_box_configuration_box"),
+        sa.PrimaryKeyConstraint("box", "version", name="pk_box_configuration"),
         schema="telemetry",
     )
 

@@ -87,7 +87,27 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
     max_leaves=10,
 )
-FIELDS = ["v", "boot", "seq", "c", "t0", "t", "up0", "up", "dt", "p", "e", "sync", "h", "on", "conn", "pending", "fw"]
+MORE = ["buf", "cfg", "channels", "cmd", "doubts", "epoch", "indicative", "lost", "new"]
+FIELDS = [
+    *MORE,
+    "v",
+    "boot",
+    "seq",
+    "c",
+    "t0",
+    "t",
+    "up0",
+    "up",
+    "dt",
+    "p",
+    "e",
+    "sync",
+    "h",
+    "on",
+    "conn",
+    "pending",
+    "fw",
+]
 
 
 @given(
