@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -85,6 +85,20 @@ class Flag(StrEnum):
     """The price counts samples and nobody said how many; one was charged."""
     HOLD_EXPIRED = "hold_expired"
     """The hold was gone before the end came; what the purses then had was charged."""
+    OFFLINE = "offline"
+    """The terminal began it alone, by its offline list."""
+    OFFLINE_LATE = "offline_late"
+    """It began outside of the time of its list, or its list had been given up."""
+    OFFLINE_HOT = "offline_hot"
+    """The card may not be used any more."""
+    OFFLINE_OVERLAP = "offline_overlap"
+    """The card or the instrument was in use elsewhere at the same time."""
+    OFFLINE_OVER_LIMIT = "offline_over_limit"
+    """It cost more than the card's list allowed, or was one session too many."""
+    ON_CREDIT = "on_credit"
+    """The purses did not have it all; the rest is a debt of the customer, and the card is blocked."""
+    CLOCK_DOUBTFUL = "clock_doubtful"
+    """The terminal named a time that cannot be; the nearest that can be was taken."""
 
 
 class CardSession(Base):
@@ -101,7 +115,8 @@ class CardSession(Base):
             "uq_card_session_open_instrument",
             "instrument_id",
             unique=True,
-            postgresql_where=text("status IN ('held', 'active', 'stale')"),
+            # What began without this server is taken in whatever else it believed to run there.
+            postgresql_where=text("status IN ('held', 'active', 'stale') AND offline_version IS NULL"),
         ),
         Index("ix_card_session_open", "latest_end_at", postgresql_where=text("status IN ('held', 'active', 'stale')")),
         Index("ix_card_session_charged", "ended_at", postgresql_where=text("status IN ('captured', 'auto_ended')")),
@@ -141,6 +156,10 @@ class CardSession(Base):
     flags: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
     """What a person should know; the list is `Flag`."""
     capture_journal_id: Mapped[UUID | None]
+    offline_version: Mapped[int | None]
+    """The offline list by which its terminal began it alone; None: this server was asked."""
+    advanced_fen: Mapped[int] = mapped_column(server_default=text("0"))
+    """Of the principal that paid, what the customer did not have and owes since."""
 
     terminal: Mapped[Terminal] = relationship()
     instrument: Mapped[Instrument] = relationship()
@@ -174,3 +193,114 @@ class SessionTombstone(Base):
     session_id: Mapped[UUID] = mapped_column(primary_key=True)
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id))
     received_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class OfflineSetting(Base):
+    """Whether the terminals of an instrument may start sessions without the server; without a row they may not."""
+
+    __tablename__ = "offline_setting"
+
+    instrument_id: Mapped[int] = mapped_column(ForeignKey(Instrument.id), primary_key=True, autoincrement=False)
+    enabled: Mapped[bool]
+    strict: Mapped[bool]
+    """Each card's limit is held in the ledger, so that nothing can be lost."""
+    changed_by: Mapped[str]
+    changed_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class OfflineList(Base):
+    """What a terminal may do alone for a day: made in versions, never changed but for the word that it was taken."""
+
+    __tablename__ = "offline_list"
+
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    valid_from: Mapped[datetime] = mapped_column(Moment, index=True)
+    valid_until: Mapped[datetime] = mapped_column(Moment)
+    strict: Mapped[bool]
+    tariffs: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    """For each class of customers: the rules as a session keeps them, and the schedule that the terminal has."""
+    hot_uids: Mapped[list[str]] = mapped_column(JSONB)
+    taken_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When the terminal said that it has this one, with everything that it did by earlier ones."""
+
+
+class OfflineAllowance(Base):
+    """One card on one list, and what it may spend by it."""
+
+    __tablename__ = "offline_allowance"
+    __table_args__ = (
+        ForeignKeyConstraint(["terminal_id", "version"], ["app.offline_list.terminal_id", "app.offline_list.version"]),
+        CheckConstraint("limit_fen > 0", name="limit_is_something"),
+        Index(None, "card_id", "version"),
+    )
+
+    terminal_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    card_id: Mapped[int] = mapped_column(ForeignKey(Card.id), primary_key=True, autoincrement=False)
+    uid: Mapped[bytes]
+    key_version: Mapped[int]
+    tariff: Mapped[int]
+    """Its place in the list's tariffs."""
+    limit_fen: Mapped[int]
+
+    card: Mapped[Card] = relationship()
+
+
+class OfflineReserve(Base):
+    """What is held of a card's account for what one terminal may let it spend alone."""
+
+    __tablename__ = "offline_reserve"
+    __table_args__ = (
+        CheckConstraint("held_fen >= 0", name="held_not_negative"),
+        Index("ix_offline_reserve_open", "keep_until", postgresql_where=text("held_fen > 0")),
+    )
+
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id), primary_key=True)
+    card_id: Mapped[int] = mapped_column(ForeignKey(Card.id), primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(ForeignKey(CardAccount.id), index=True)
+    held_fen: Mapped[int]
+    generation: Mapped[int]
+    """Counts the holds behind it: what is held changes by giving back and holding anew."""
+    held_at: Mapped[datetime] = mapped_column(Moment)
+    last_version: Mapped[int]
+    """The newest list that has the card."""
+    keep_until: Mapped[datetime] = mapped_column(Moment)
+    """From then on a terminal that was never heard of again keeps nobody's money."""
+
+
+class OfflineHold(Base):
+    """One pending transfer behind a reserve."""
+
+    __tablename__ = "offline_hold"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["terminal_id", "card_id"], ["app.offline_reserve.terminal_id", "app.offline_reserve.card_id"]
+        ),
+        Index(None, "terminal_id", "card_id", "generation"),
+    )
+
+    transfer_id: Mapped[UUID] = mapped_column(primary_key=True)
+    terminal_id: Mapped[UUID]
+    card_id: Mapped[int]
+    generation: Mapped[int]
+    purse: Mapped[Purse]
+    amount_fen: Mapped[int]
+
+
+class OfflineReview(Base):
+    """A session that was charged though it broke an offline rule: a person looks at it."""
+
+    __tablename__ = "offline_review"
+    __table_args__ = (
+        CheckConstraint("(reviewed_at IS NULL) = (reviewed_by IS NULL)", name="reviewed_is_whole"),
+        Index("ix_offline_review_open", "opened_at", postgresql_where=text("reviewed_at IS NULL")),
+    )
+
+    session_id: Mapped[UUID] = mapped_column(ForeignKey(CardSession.id), primary_key=True)
+    opened_at: Mapped[datetime] = mapped_column(Moment)
+    reviewed_at: Mapped[datetime | None] = mapped_column(Moment)
+    reviewed_by: Mapped[str | None]
+    note: Mapped[str] = mapped_column(server_default="")
+
+    session: Mapped[CardSession] = relationship()

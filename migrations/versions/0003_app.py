@@ -15,6 +15,7 @@ def upgrade() -> None:
     _answers_to_verdicts()
     _boxes_and_jobs()
     _card_making()
+    _offline()
     _triggers()
 
 
@@ -848,6 +849,8 @@ def _tables() -> None:
         sa.Column("refusal", sa.String(), server_default="", nullable=False),
         sa.Column("flags", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("capture_journal_id", sa.Uuid(), nullable=True),
+        sa.Column("offline_version", sa.BigInteger(), nullable=True),
+        sa.Column("advanced_fen", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint("amount_fen >= 0", name=op.f("ck_card_session_amount_not_negative")),
         sa.CheckConstraint(
             "amount_fen IS NULL OR amount_fen = paid_principal_fen + paid_subsidy_fen",
@@ -898,7 +901,7 @@ def _tables() -> None:
         ["instrument_id"],
         unique=True,
         schema="app",
-        postgresql_where=sa.text("status IN ('held', 'active', 'stale')"),
+        postgresql_where=sa.text("status IN ('held', 'active', 'stale') AND offline_version IS NULL"),
     )
     op.create_table(
         "card_token",
@@ -914,6 +917,23 @@ def _tables() -> None:
         schema="app",
     )
     op.create_index(op.f("ix_card_token_expires_at"), "card_token", ["expires_at"], unique=False, schema="app")
+    op.create_table(
+        "card_exchange",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("card_id", sa.BigInteger(), nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("key_version", sa.BigInteger(), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.LargeBinary(), server_default=sa.text("''"), nullable=False),
+        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_card_exchange_card_id")),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_card_exchange_terminal_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_card_exchange")),
+        schema="app",
+    )
+    for column in ("terminal_id", "expires_at"):
+        op.create_index(op.f(f"ix_card_exchange_{column}"), "card_exchange", [column], unique=False, schema="app")
     op.create_table(
         "session_tombstone",
         sa.Column("session_id", sa.Uuid(), nullable=False),
@@ -1769,6 +1789,141 @@ def _boxes_and_jobs() -> None:
         sa.Column("failed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_job_run")),
         schema="app",
+    )
+
+
+def _offline() -> None:
+    moment = postgresql.TIMESTAMP(timezone=True)
+    op.create_table(
+        "offline_setting",
+        sa.Column("instrument_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("strict", sa.Boolean(), nullable=False),
+        sa.Column("changed_by", sa.String(), nullable=False),
+        sa.Column("changed_at", moment, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["instrument_id"], ["app.instrument.id"], name=op.f("fk_offline_setting_instrument_id")
+        ),
+        sa.PrimaryKeyConstraint("instrument_id", name=op.f("pk_offline_setting")),
+        schema="app",
+    )
+    op.create_table(
+        "offline_list",
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("valid_from", moment, nullable=False),
+        sa.Column("valid_until", moment, nullable=False),
+        sa.Column("strict", sa.Boolean(), nullable=False),
+        sa.Column("tariffs", postgresql.JSONB(), nullable=False),
+        sa.Column("hot_uids", postgresql.JSONB(), nullable=False),
+        sa.Column("taken_at", moment, nullable=True),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_offline_list_terminal_id")),
+        sa.PrimaryKeyConstraint("terminal_id", "version", name=op.f("pk_offline_list")),
+        schema="app",
+    )
+    op.create_index(op.f("ix_offline_list_valid_from"), "offline_list", ["valid_from"], unique=False, schema="app")
+    op.create_table(
+        "offline_allowance",
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("card_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("key_version", sa.BigInteger(), nullable=False),
+        sa.Column("tariff", sa.BigInteger(), nullable=False),
+        sa.Column("limit_fen", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("limit_fen > 0", name=op.f("ck_offline_allowance_limit_is_something")),
+        sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_offline_allowance_card_id")),
+        sa.ForeignKeyConstraint(
+            ["terminal_id", "version"],
+            ["app.offline_list.terminal_id", "app.offline_list.version"],
+            name=op.f("fk_offline_allowance_terminal_id_version"),
+        ),
+        sa.PrimaryKeyConstraint("terminal_id", "version", "card_id", name=op.f("pk_offline_allowance")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_offline_allowance_card_id_version"),
+        "offline_allowance",
+        ["card_id", "version"],
+        unique=False,
+        schema="app",
+    )
+    op.create_table(
+        "offline_reserve",
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("card_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("held_fen", sa.BigInteger(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("held_at", moment, nullable=False),
+        sa.Column("last_version", sa.BigInteger(), nullable=False),
+        sa.Column("keep_until", moment, nullable=False),
+        sa.CheckConstraint("held_fen >= 0", name=op.f("ck_offline_reserve_held_not_negative")),
+        sa.ForeignKeyConstraint(["account_id"], ["app.card_account.id"], name=op.f("fk_offline_reserve_account_id")),
+        sa.ForeignKeyConstraint(["card_id"], ["app.card.id"], name=op.f("fk_offline_reserve_card_id")),
+        sa.ForeignKeyConstraint(["terminal_id"], ["app.terminal.id"], name=op.f("fk_offline_reserve_terminal_id")),
+        sa.PrimaryKeyConstraint("terminal_id", "card_id", name=op.f("pk_offline_reserve")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_offline_reserve_account_id"), "offline_reserve", ["account_id"], unique=False, schema="app"
+    )
+    op.create_index(
+        "ix_offline_reserve_open",
+        "offline_reserve",
+        ["keep_until"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("held_fen > 0"),
+    )
+    op.create_table(
+        "offline_hold",
+        sa.Column("transfer_id", sa.Uuid(), nullable=False),
+        sa.Column("terminal_id", sa.Uuid(), nullable=False),
+        sa.Column("card_id", sa.BigInteger(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "purse",
+            sa.Enum("subsidy", "principal", name="purse", native_enum=False, create_constraint=True, length=32),
+            nullable=False,
+        ),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["terminal_id", "card_id"],
+            ["app.offline_reserve.terminal_id", "app.offline_reserve.card_id"],
+            name=op.f("fk_offline_hold_terminal_id_card_id"),
+        ),
+        sa.PrimaryKeyConstraint("transfer_id", name=op.f("pk_offline_hold")),
+        schema="app",
+    )
+    op.create_index(
+        op.f("ix_offline_hold_terminal_id_card_id_generation"),
+        "offline_hold",
+        ["terminal_id", "card_id", "generation"],
+        unique=False,
+        schema="app",
+    )
+    op.create_table(
+        "offline_review",
+        sa.Column("session_id", sa.Uuid(), nullable=False),
+        sa.Column("opened_at", moment, nullable=False),
+        sa.Column("reviewed_at", moment, nullable=True),
+        sa.Column("reviewed_by", sa.String(), nullable=True),
+        sa.Column("note", sa.String(), server_default="", nullable=False),
+        sa.CheckConstraint(
+            "(reviewed_at IS NULL) = (reviewed_by IS NULL)", name=op.f("ck_offline_review_reviewed_is_whole")
+        ),
+        sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_offline_review_session_id")),
+        sa.PrimaryKeyConstraint("session_id", name=op.f("pk_offline_review")),
+        schema="app",
+    )
+    op.create_index(
+        "ix_offline_review_open",
+        "offline_review",
+        ["opened_at"],
+        unique=False,
+        schema="app",
+        postgresql_where=sa.text("reviewed_at IS NULL"),
     )
 
 
