@@ -13,7 +13,7 @@ from app import clock, ingest_cli, proof_cli, settings
 from app.accounting import cli as books_cli
 from app.cards.cli import keys_commands
 from app.db import Database
-from app.devices.cli import box_commands
+from app.devices.cli import box_commands, terminal_commands
 from app.ledger_cli import ledger_commands
 from app.reconciliation.cli import reconcile
 from app.reconciliation.records.cli import usage_commands
@@ -37,6 +37,7 @@ def commands() -> None:
 
 commands.add_command(ledger_commands)
 commands.add_command(box_commands)
+commands.add_command(terminal_commands)
 commands.add_command(ingest_cli.ingest)
 commands.add_command(ingest_cli.broker)
 commands.add_command(reconcile)

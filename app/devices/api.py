@@ -5,10 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import flask_smorest
+from sqlalchemy.orm import Session
 
 from app import clock
 from app.devices import parked, schemas, service
-from app.devices.boxes import alarms, enrolment, listing
+from app.devices.boxes import alarms, configuring, enrolment, listing
 from app.devices.boxes.alarms import SeenAlarm
 from app.devices.boxes.enrolment import BoxPassword
 from app.devices.boxes.listing import BoxLine
@@ -23,6 +24,9 @@ from app.presentation import CENTER
 from app.problems import refuses
 from app.security import change, principal, require
 from app.web import database
+from telemetry import configurations
+from telemetry.commands import Configuration, Threshold
+from telemetry.models import Presence
 
 STAFF = (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, Role.CLERK, Role.ADMIN)
 WATCHERS = (Role.SUB_CENTER_MANAGER, *CENTER)
@@ -72,14 +76,42 @@ def new_code(terminal_id: UUID) -> dict[str, Any]:
 
 @blueprint.post("/terminals/<uuid:terminal_id>/revoke")
 @refuses(blueprint, *KNOWN, Code.NOT_FOUND)
+@blueprint.arguments(schemas.RevocationSchema)
 @blueprint.response(HTTPStatus.OK, schemas.TerminalSchema)
 @require(Role.ADMIN)
-def revoke(terminal_id: UUID) -> dict[str, Any]:
-    """Stop trusting a terminal for good."""
-    actor = principal().username
-    return terminal_json(
-        database().run(lambda session: service.revoke(session, terminal_id=terminal_id, actor=actor, at=clock.now()))
-    )
+def revoke(body: dict[str, Any], terminal_id: UUID) -> dict[str, Any]:
+    """Stop trusting a terminal for good, and say why."""
+    return terminal_json(change(service.revoke, terminal_id=terminal_id, **body))
+
+
+@blueprint.get("/terminals/<uuid:terminal_id>")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND)
+@blueprint.response(HTTPStatus.OK, schemas.TerminalSchema)
+@require(Role.ADMIN, Role.AUDITOR)
+def get_terminal(terminal_id: UUID) -> dict[str, Any]:
+    """Give one terminal."""
+    with database().reader() as session:
+        return terminal_json(service.terminal_of(session, terminal_id=terminal_id))
+
+
+@blueprint.post("/terminals/<uuid:terminal_id>/approve")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.ALREADY_DECIDED, Code.FINGERPRINT_DIFFERS)
+@blueprint.arguments(schemas.FingerprintSchema)
+@blueprint.response(HTTPStatus.OK, schemas.TerminalSchema)
+@require(Role.ADMIN)
+def approve(body: dict[str, Any], terminal_id: UUID) -> dict[str, Any]:
+    """Take a terminal's word from now on, having compared the fingerprint on its screen."""
+    return terminal_json(change(service.approve, terminal_id=terminal_id, **body))
+
+
+@blueprint.post("/terminals/<uuid:terminal_id>/replace")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.CODE_TAKEN)
+@blueprint.arguments(schemas.ReplacementSchema)
+@blueprint.response(HTTPStatus.CREATED, schemas.EnrolmentCodeSchema)
+@require(Role.ADMIN)
+def replace_key(body: dict[str, Any], terminal_id: UUID) -> dict[str, Any]:
+    """Revoke a terminal and make a new one, with a key of its own, in its place."""
+    return _code(change(service.replace_key, terminal_id=terminal_id, **body))
 
 
 @blueprint.get("/box-placements")
@@ -146,6 +178,35 @@ def revoke_box(code: str) -> dict[str, Any]:
         return _box(listing.lines_of(session, [box_of(session, code=code, reader=principal())], at=clock.now())[0])
 
 
+@blueprint.get("/boxes/<string:code>/configuration")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND)
+@blueprint.response(HTTPStatus.OK, schemas.ConfigurationSchema)
+@require(*WATCHERS)
+def box_configuration(code: str) -> dict[str, Any]:
+    """Say how a box is to measure, and whether it does."""
+    with database().reader() as session:
+        return _configuration(session, box_of(session, code=code, reader=principal()).code)
+
+
+@blueprint.post("/boxes/<string:code>/configuration")
+@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.BOX_REVOKED)
+@blueprint.arguments(schemas.NewConfigurationSchema)
+@blueprint.response(HTTPStatus.OK, schemas.ConfigurationSchema)
+@require(Role.ADMIN)
+def configure_box(body: dict[str, Any], code: str) -> dict[str, Any]:
+    """Want a box to measure like this; it is told as soon as it listens, until it says that it does."""
+    channels, thresholds = body.pop("channels"), body.pop("thresholds")
+    change(
+        configuring.configure_box,
+        code=code,
+        **body,
+        channels=None if channels is None else tuple(channels),
+        thresholds={each["channel"]: Threshold(run_w=each["run_w"], rest_w=each["rest_w"]) for each in thresholds},
+    )
+    with database().reader() as session:
+        return _configuration(session, code)
+
+
 @blueprint.get("/alarms")
 @refuses(blueprint, *KNOWN)
 @blueprint.arguments(schemas.AlarmQuery, location="query")
@@ -186,7 +247,7 @@ def list_parked(query: dict[str, Any]) -> dict[str, Any]:
     """Give a page of parked events of the instruments that you look after, the oldest first."""
     with database().reader() as session:
         found = parked.parked_events(session, reader=principal(), resolved=query.pop("resolved"), **page(query))
-        return {"events": [_parked(each) for each in found]}
+        return {"events": [parked_json(each) for each in found]}
 
 
 @blueprint.post("/parked-events/resolve")
@@ -197,7 +258,9 @@ def list_parked(query: dict[str, Any]) -> dict[str, Any]:
 def resolve_parked(body: dict[str, Any]) -> dict[str, Any]:
     """Say what became of a parked event."""
     resolver = principal()
-    return _parked(database().run(lambda session: parked.resolve(session, **body, resolver=resolver, at=clock.now())))
+    return parked_json(
+        database().run(lambda session: parked.resolve(session, **body, resolver=resolver, at=clock.now()))
+    )
 
 
 def page(query: dict[str, Any]) -> dict[str, int]:
@@ -214,11 +277,19 @@ def terminal_json(terminal: Terminal) -> dict[str, Any]:
         "status": terminal.status,
         "fingerprint": service.fingerprint_of(terminal),
         "enrolled_at": terminal.enrolled_at,
+        "approved_at": terminal.approved_at,
+        "approved_by": terminal.approved_by,
+        "revoked_at": terminal.revoked_at,
+        "revocation": terminal.revocation,
         "last_seen_at": terminal.last_seen_at,
         "app_version": terminal.app_version,
         "reader": terminal.reader,
         "unsent": terminal.unsent,
         "last_seq": terminal.last_seq,
+        "clock_ahead_ms": terminal.clock_ahead_ms,
+        "config_version": terminal.config_version,
+        "shown_config_version": terminal.shown_config_version,
+        "running_session_id": terminal.running_session_id,
     }
 
 
@@ -237,6 +308,10 @@ def _box(line: BoxLine) -> dict[str, Any]:
         "quality": line.quality,
         "dead_letters": line.dead_letters,
         "alarms": line.alarms,
+        "is_clock_set": line.said.synced,
+        "given_up_messages": line.said.lost,
+        "boot_count_id": line.said.epoch,
+        "is_boot_count_new": line.said.is_new_epoch,
         "channels": [
             {
                 "channel": each.channel,
@@ -244,8 +319,40 @@ def _box(line: BoxLine) -> dict[str, Any]:
                 "state": each.live.state,
                 "power_w": each.live.power_w,
                 "newest_reading_at": each.live.last_live_at,
+                "is_indicative": each.channel in line.said.indicative,
+                "doubts": list(line.said.doubts.get(each.channel, ())),
             }
             for each in line.channels
+        ],
+    }
+
+
+def _configuration(session: Session, code: str) -> dict[str, Any]:
+    found, presence = configurations.wanted(session, code=code), session.get(Presence, code)
+    row = None if found is None else found.row
+    return {
+        "box": code,
+        "version": None if row is None else row.version,
+        "standing": None if found is None else found.standing,
+        "refused": "" if found is None else found.refused,
+        "set_at": None if row is None else row.set_at,
+        "set_by": None if row is None else row.set_by,
+        "told_at": None if row is None else row.told_at,
+        "wanted_hash": None if row is None else row.configuration_hash,
+        "reported_hash": None if presence is None else presence.configuration_hash,
+        "configuration": None if found is None else _measuring(found.configuration),
+    }
+
+
+def _measuring(wanted: Configuration) -> dict[str, Any]:
+    return {
+        "sample_s": wanted.sample_s,
+        "batch": wanted.batch,
+        "heartbeat_s": wanted.heartbeat_s,
+        "channels": None if wanted.channels is None else list(wanted.channels),
+        "thresholds": [
+            {"channel": channel, "run_w": each.run_w, "rest_w": each.rest_w}
+            for channel, each in wanted.thresholds.items()
         ],
     }
 
@@ -287,7 +394,8 @@ def _placement(placement: BoxPlacement) -> dict[str, Any]:
     }
 
 
-def _parked(found: ParkedEvent) -> dict[str, Any]:
+def parked_json(found: ParkedEvent) -> dict[str, Any]:
+    """Give a parked event as programs see it."""
     event = found.event
     return {
         "terminal_id": event.terminal_id,
@@ -303,4 +411,5 @@ def _parked(found: ParkedEvent) -> dict[str, Any]:
         "resolved_at": event.resolved_at,
         "resolved_by": event.resolved_by,
         "resolution": event.resolution,
+        "settlement": event.settlement,
     }

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.orm import Session
 
 from app import errors
-from app.devices.models import EventOutcome, Terminal, TerminalEvent
+from app.devices.models import EventOutcome, Settlement, Terminal, TerminalEvent
 from app.instruments.models import Instrument, InstrumentGroup, Unit
 from app.people import service as people
 from app.people.principals import Principal
@@ -53,7 +53,17 @@ def resolve(
     resolver: Principal,
     at: datetime,
 ) -> ParkedEvent:
-    """Say what became of a parked event; the event itself stays as it was signed.
+    """Dismiss a parked event with a reason; the event itself stays as it was signed.
+
+    Raises Refusal: NOT_FOUND, also for instruments of others; ALREADY_DECIDED.
+    """
+    found = waiting(session, terminal_id=terminal_id, seq=seq, message_hash=message_hash, reader=resolver)
+    note(session, found, settlement=Settlement.DISMISSED, resolution=resolution, resolver=resolver, at=at)
+    return found
+
+
+def waiting(session: Session, *, terminal_id: UUID, seq: int, message_hash: str, reader: Principal) -> ParkedEvent:
+    """Give a parked event that nobody has settled, and keep others from settling it until the transaction ends.
 
     Raises Refusal: NOT_FOUND, also for instruments of others; ALREADY_DECIDED.
     """
@@ -68,7 +78,7 @@ def resolve(
             TerminalEvent.seq == seq,
             TerminalEvent.message_hash == message_hash,
             TerminalEvent.outcome == EventOutcome.PARKED,
-            _looked_after_by(resolver),
+            _looked_after_by(reader),
         )
         .with_for_update(key_share=True, of=TerminalEvent)
     ).one_or_none()
@@ -77,6 +87,15 @@ def resolve(
     event, terminal, instrument = found
     if event.resolved_at is not None:
         raise errors.Refusal(errors.Code.ALREADY_DECIDED)
+    return ParkedEvent(event=event, terminal=terminal, instrument=instrument)
+
+
+def note(
+    session: Session, found: ParkedEvent, *, settlement: Settlement, resolution: str, resolver: Principal, at: datetime
+) -> None:
+    """Write down who settled a parked event, how and why."""
+    event = found.event
+    event.settlement = settlement
     event.resolved_at = at
     event.resolved_by = resolver.username
     event.resolution = resolution
@@ -84,11 +103,16 @@ def resolve(
         session,
         actor=resolver.username,
         action="event.resolve",
-        subject=f"terminal:{terminal.code}",
-        detail={"seq": seq, "reason": event.reason, "resolution": resolution},
+        subject=f"terminal:{found.terminal.code}",
+        detail={
+            "seq": event.seq,
+            "reason": event.reason,
+            "settlement": str(settlement),
+            "resolution": resolution,
+            "session_id": None if event.session_id is None else str(event.session_id),
+        },
         at=at,
     )
-    return ParkedEvent(event=event, terminal=terminal, instrument=instrument)
 
 
 def _looked_after_by(reader: Principal) -> ColumnElement[bool]:

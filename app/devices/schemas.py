@@ -3,8 +3,9 @@
 from marshmallow import fields, validate
 
 from app.devices.boxes.listing import Order, Show
-from app.devices.models import AlarmKind, TerminalStatus
+from app.devices.models import AlarmKind, Revocation, Settlement, TerminalStatus
 from app.fields import Moment, PageQuery, Strict, Text, Whole
+from telemetry.configurations import Standing
 from telemetry.models import CHANNELS_MAX
 from telemetry.states import State
 
@@ -32,12 +33,52 @@ class TerminalSchema(Strict):
         required=True,
         metadata={"description": "Compare it with the terminal's screen.", "example": "3F2A-9C01-77E4-B1D0"},
     )
-    enrolled_at = Moment(required=True, allow_none=True)
+    enrolled_at = Moment(required=True, allow_none=True, metadata={"description": "When its key came."})
+    approved_at = Moment(
+        required=True, allow_none=True, metadata={"description": "When a person had compared its fingerprint."}
+    )
+    approved_by = fields.String(required=True, metadata={"example": "admin"})
+    revoked_at = Moment(required=True, allow_none=True)
+    revocation = fields.Enum(Revocation, by_value=True, required=True, allow_none=True)
     last_seen_at = Moment(required=True, allow_none=True)
     app_version = fields.String(required=True, metadata={"example": "0.1.0"})
     reader = fields.String(required=True, metadata={"example": "ok"})
     unsent = Whole(required=True, metadata={"description": "Events it still owes.", "example": 0})
     last_seq = Whole(required=True, metadata={"example": 42})
+    clock_ahead_ms = Whole(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Of its wall clock at its last hello; below 0, behind.", "example": 120},
+    )
+    config_version = Whole(required=True, metadata={"description": "The newest there is.", "example": 3})
+    shown_config_version = Whole(
+        required=True, allow_none=True, metadata={"description": "What it has, by its own word.", "example": 3}
+    )
+    running_session_id = fields.UUID(required=True, allow_none=True)
+
+
+class RevocationSchema(Strict):
+    """Why a terminal is trusted no more."""
+
+    why = fields.Enum(Revocation, by_value=True, load_default=Revocation.RETIRED, metadata={"example": "stolen"})
+
+
+class FingerprintSchema(Strict):
+    """What the terminal's screen shows."""
+
+    fingerprint = Text(
+        required=True,
+        minimum=4,
+        maximum=100,
+        metadata={"description": "All of it, or its end from four characters.", "example": "B1D0"},
+    )
+
+
+class ReplacementSchema(RevocationSchema):
+    """The code of the terminal that comes in the place of another, and why the other goes."""
+
+    code = fields.String(required=True, validate=CODE, metadata={"example": "CQU-T-01-2"})
+    why = fields.Enum(Revocation, by_value=True, load_default=Revocation.REPLACED, metadata={"example": "replaced"})
 
 
 class EnrolmentCodeSchema(Strict):
@@ -97,6 +138,12 @@ class ChannelSchema(Strict):
     state = fields.Enum(State, by_value=True, required=True)
     power_w = fields.Float(required=True, allow_none=True, metadata={"example": 212.5})
     newest_reading_at = Moment(required=True, allow_none=True)
+    is_indicative = fields.Boolean(required=True, metadata={"description": "Its meter may tell old values."})
+    doubts = fields.List(
+        fields.String(metadata={"example": "stuck"}),
+        required=True,
+        metadata={"description": "Why the box does not believe this meter."},
+    )
 
 
 class BoxSchema(Strict):
@@ -119,6 +166,14 @@ class BoxSchema(Strict):
     )
     dead_letters = Whole(required=True, metadata={"description": "Of the last 30 days."})
     alarms = Whole(required=True, metadata={"description": "Open ones."})
+    is_clock_set = fields.Boolean(
+        required=True, allow_none=True, metadata={"description": "By its own word; null: it has not said."}
+    )
+    given_up_messages = Whole(
+        required=True, allow_none=True, metadata={"description": "By its own word, before we had them, ever."}
+    )
+    boot_count_id = fields.String(required=True, metadata={"description": "Of the file that counts its starts."})
+    is_boot_count_new = fields.Boolean(required=True)
     channels = fields.List(fields.Nested(ChannelSchema), required=True)
 
 
@@ -127,6 +182,50 @@ class BoxesSchema(Strict):
 
     boxes = fields.List(fields.Nested(BoxSchema), required=True)
     total = Whole(required=True)
+
+
+class ThresholdSchema(Strict):
+    """Where a channel begins to run and where it comes to rest, so that the box tells it at once."""
+
+    channel = Whole(required=True, maximum=CHANNELS_MAX - 1, metadata={"example": 0})
+    run_w = fields.Float(required=True, metadata={"example": 60.0})
+    rest_w = fields.Float(required=True, metadata={"example": 20.0})
+
+
+class NewConfigurationSchema(Strict):
+    """How a box is to measure; a message spans at most an hour."""
+
+    sample_s = Whole(minimum=1, maximum=60, load_default=10, metadata={"example": 10})
+    batch = Whole(
+        minimum=1, maximum=600, load_default=60, metadata={"description": "Samples in a message.", "example": 60}
+    )
+    heartbeat_s = Whole(minimum=10, maximum=3600, load_default=60, metadata={"example": 60})
+    channels = fields.List(
+        Whole(maximum=CHANNELS_MAX - 1),
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Null: all that it has.", "example": [0]},
+    )
+    thresholds = fields.List(
+        fields.Nested(ThresholdSchema), load_default=[], validate=validate.Length(max=CHANNELS_MAX)
+    )
+
+
+class ConfigurationSchema(Strict):
+    """How a box is to measure, and what became of it; without a version it measures by its own file."""
+
+    box = fields.String(required=True, metadata={"example": "cb-abcd2345"})
+    version = Whole(required=True, allow_none=True, metadata={"example": 1})
+    standing = fields.Enum(Standing, by_value=True, required=True, allow_none=True)
+    refused = fields.String(required=True, metadata={"description": "Why the box refused it."})
+    set_at = Moment(required=True, allow_none=True)
+    set_by = fields.String(required=True, allow_none=True)
+    told_at = Moment(required=True, allow_none=True)
+    wanted_hash = fields.String(required=True, allow_none=True)
+    reported_hash = fields.String(
+        required=True, allow_none=True, metadata={"description": "Of what holds, by the box's own word."}
+    )
+    configuration = fields.Nested(NewConfigurationSchema, required=True, allow_none=True)
 
 
 class NewBoxSchema(Strict):
@@ -204,6 +303,7 @@ class ParkedEventSchema(Strict):
     resolved_at = Moment(required=True, allow_none=True)
     resolved_by = fields.String(required=True)
     resolution = fields.String(required=True)
+    settlement = fields.Enum(Settlement, by_value=True, required=True, allow_none=True)
 
 
 class ParkedEventsSchema(Strict):

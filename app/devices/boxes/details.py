@@ -13,6 +13,7 @@ from app.devices.boxes.listing import BoxLine, lines_of
 from app.devices.boxes.visibility import box_of
 from app.devices.models import BoxPlacement, CalibrationAttempt
 from app.people.principals import Principal
+from telemetry.configurations import Wanted, wanted
 from telemetry.models import CalibrationVersion, ClockOffset, DeriveTrouble, HighWater
 
 CLOCK_DAYS = 30
@@ -74,6 +75,7 @@ class BoxDetails:
     open_alarms: tuple[SeenAlarm, ...]
     closed_alarms: tuple[SeenAlarm, ...]
     trouble: DeriveTrouble | None  # its readings could not be made into sessions
+    wanted: Wanted | None  # how it is to measure; None: as its own file says
 
 
 def details(session: Session, *, code: str, reader: Principal, zone: ZoneInfo, at: datetime) -> BoxDetails:
@@ -98,6 +100,7 @@ def details(session: Session, *, code: str, reader: Principal, zone: ZoneInfo, a
         open_alarms=tuple(alarms.open_alarms(session, reader=reader, box=code)),
         closed_alarms=tuple(alarms.closed_alarms(session, reader=reader, box=code, limit=20)),
         trouble=session.get(DeriveTrouble, code),
+        wanted=wanted(session, code=code),
     )
 
 

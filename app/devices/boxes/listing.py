@@ -17,6 +17,7 @@ from app.people.principals import Principal
 from telemetry import queries as telemetry
 from telemetry.models import Box, HighWater, Presence
 from telemetry.queries import LiveState
+from telemetry.reports import NOTHING_SAID, Said, said_by
 from telemetry.states import State
 
 BOXES_MAX = 5_000
@@ -74,6 +75,8 @@ class BoxLine:
     """Of the last 30 days."""
     alarms: int
     heard_at: datetime | None
+    said: Said
+    """What the box says of itself: its clock, its meters, what it had to give up."""
 
     @property
     def backlog(self) -> int:
@@ -165,6 +168,7 @@ def lines_of(session: Session, boxes: Iterable[Box], *, at: datetime) -> list[Bo
         )
     }
     dead = recent_by_box(session, found, at=at)
+    said = said_by(session, found)
     alarms = Counter(session.scalars(select(Alarm.box).where(Alarm.closed_at.is_(None), Alarm.box.in_(codes))))
     lines: list[BoxLine] = []
     for code, box in found.items():
@@ -191,6 +195,7 @@ def lines_of(session: Session, boxes: Iterable[Box], *, at: datetime) -> list[Bo
                 dead_letters=dead.get(code, 0),
                 alarms=alarms[code],
                 heard_at=_heard_at(presences.get(code), channels),
+                said=said.get(code, NOTHING_SAID),
             )
         )
     return lines

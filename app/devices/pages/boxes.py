@@ -88,7 +88,7 @@ def new_box() -> Any:
     """Ask what a new box has and where it stands."""
     with web.database().reader() as session:
         return render_template(
-            "devices/new_box.html", request_id=uuid4(), channels_max=CHANNELS_MAX, instruments=_instruments(session)
+            "devices/new_box.html", request_id=uuid4(), channels_max=CHANNELS_MAX, instruments=instruments(session)
         )
 
 
@@ -100,7 +100,7 @@ def enrol_box() -> Any:
     request_id = _request_id()
 
     def work(session: Session, *, actor: str, at: Any) -> BoxPassword:
-        instrument_id = _instrument_id(session, instrument_code) if instrument_code else None
+        instrument_id = instrument_id_of(session, instrument_code) if instrument_code else None
         return enrolment.enrol_box(
             session, request_id=request_id, channels=channels, instrument_id=instrument_id, actor=actor, at=at
         )
@@ -149,7 +149,7 @@ def ask_place(code: str, channel: int) -> Any:
             box=found,
             channel=channel,
             place=present_places(session, [code]).get((code, channel)),
-            instruments=_instruments(session),
+            instruments=instruments(session),
         )
 
 
@@ -164,7 +164,7 @@ def place(code: str, channel: int) -> Any:
         instrument_code = given_text("instrument", length_max=TEXT_LENGTH_MAX)
 
         def work(session: Session, *, actor: str, at: Any) -> None:
-            instrument_id = _instrument_id(session, instrument_code)
+            instrument_id = instrument_id_of(session, instrument_code)
             enrolment.place_box(session, box=code, channel=channel, instrument_id=instrument_id, actor=actor, at=at)
 
         change(work)
@@ -200,12 +200,13 @@ def _channel(session: Session, code: str, channel: int) -> Box:
     return found
 
 
-def _instruments(session: Session) -> list[Instrument]:
+def instruments(session: Session) -> list[Instrument]:
     """Give all instruments by code, for the browser to suggest from."""
     return list(session.scalars(select(Instrument).order_by(Instrument.code)))
 
 
-def _instrument_id(session: Session, code: str) -> int:
+def instrument_id_of(session: Session, code: str) -> int:
+    """Give the instrument of a code that a person typed. Raises Refusal VALIDATION_FAILED."""
     found = session.scalar(select(Instrument.id).where(Instrument.code == code))
     if found is None:
         raise Refusal(Code.VALIDATION_FAILED, fields={"instrument": [_("No instrument has this code.")]})
