@@ -10,6 +10,7 @@ from card_terminal import APP_VERSION
 from card_terminal.client import Answered, Client, Refused, ServerTime
 from card_terminal.configuration import Configuration
 from card_terminal.journal import Journal
+from card_terminal.offline.book import OfflineBook
 from card_terminal.protocol import (
     EVENTS_PER_REQUEST_MAX,
     Config,
@@ -17,6 +18,8 @@ from card_terminal.protocol import (
     EventsAnswer,
     Hello,
     HelloAnswer,
+    OfflineListAnswer,
+    OfflineListQuery,
     ProtocolError,
     ReaderState,
     RefusalAnswer,
@@ -39,12 +42,14 @@ class Delivery:
         server_time: ServerTime,
         configuration: Configuration,
         on_session_over: Callable[[UUID], None],
+        offline: OfflineBook | None = None,
     ) -> None:
         self._journal = journal
         self._client = client
         self._server_time = server_time
         self._configuration = configuration
         self._on_session_over = on_session_over
+        self._offline = offline
         self._lock = threading.Lock()
         self.is_online = False
         self.last_refusal: RefusalAnswer | None = None
@@ -84,6 +89,7 @@ class Delivery:
                 reader=reader,
                 config_version=self._configuration.version,
                 session_id=session.session_id if session else None,
+                offline_version=self._offline.version if self._offline else 0,
                 wall_ms=self._server_time.wall_ms(),
             )
             outcome = self._client.ask(hello, HelloAnswer, tries=1)
@@ -102,6 +108,10 @@ class Delivery:
         self._believe(answer.acked_seq)
         if answer.config_version > self._configuration.version:
             self._fetch_configuration()
+        if self._offline is not None:
+            self._offline.learn(answer.server_time)
+            if answer.offline_version > self._offline.version:
+                self._fetch_offline_list(self._offline)
 
     def _believe(self, acked_seq: int) -> None:
         """Go on from where the server is: after a restore it may need what it once had."""
@@ -112,6 +122,18 @@ class Delivery:
             _log.error("journal_older_than_server", last_seq=last_seq, acked_seq=acked_seq)
         elif acked_seq != self._journal.acked_seq():
             self._journal.rewind(acked_seq)
+
+    def _fetch_offline_list(self, offline: OfflineBook) -> None:
+        asked_mono_ms = offline.clocks().mono_ms
+        query = OfflineListQuery(have_version=offline.version, sealing_key=offline.public_sealing_key)
+        outcome = self._client.ask(query, OfflineListAnswer, tries=1)
+        if not isinstance(outcome, Answered):
+            return
+        answer = outcome.answer
+        try:
+            offline.take(answer.offline_list, server_time_ms=answer.server_time, asked_mono_ms=asked_mono_ms)
+        except ProtocolError as error:
+            _log.error("offline_list_refused", reason=str(error))
 
     def _fetch_configuration(self) -> None:
         outcome = self._client.ask(Config(have_version=self._configuration.version), ConfigAnswer, tries=1)

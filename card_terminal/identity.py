@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from card_terminal.protocol import EnrolAnswer, decode_public_key, fingerprint
 from card_terminal.store import Store
 
 _KEY_FILE = "terminal.key"
+_SEALING_KEY_FILE = "offline.key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +31,27 @@ class Identity:
 def load_key(data_dir: Path) -> Ed25519PrivateKey:
     """Give this machine's key; the first call makes it, readable by the terminal's own user only."""
     path = data_dir / _KEY_FILE
-    if path.exists():
-        return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
-    key = Ed25519PrivateKey.generate()
-    unfinished = data_dir / f"{_KEY_FILE}.new"
+    if not path.exists():
+        _keep_secret(path, Ed25519PrivateKey.generate().private_bytes_raw())
+    return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+
+
+def load_sealing_key(data_dir: Path) -> X25519PrivateKey:
+    """Give the key that opens the cards' offline keys; the first call makes it, readable by the same user only."""
+    path = data_dir / _SEALING_KEY_FILE
+    if not path.exists():
+        _keep_secret(path, X25519PrivateKey.generate().private_bytes_raw())
+    return X25519PrivateKey.from_private_bytes(path.read_bytes())
+
+
+def _keep_secret(path: Path, secret: bytes) -> None:
+    unfinished = path.with_suffix(".key.new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(key.private_bytes_raw())
+        file.write(secret)
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
-    return key
 
 
 def load_identity(store: Store, *, key: Ed25519PrivateKey) -> Identity | None:

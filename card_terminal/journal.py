@@ -11,6 +11,7 @@ from uuid import UUID
 
 from card_terminal.clock import Clock
 from card_terminal.identity import Identity
+from card_terminal.offline import counters, rules
 from card_terminal.protocol import (
     CHAIN_START,
     CardRefused,
@@ -82,9 +83,11 @@ class Journal:
         self._store.keep(pending=_dump(pending))
 
     def start(self, session: RunningSession) -> None:
-        """Begin the session that the server granted."""
+        """Begin the session that the server granted, or this terminal by its offline list."""
         with self._store.transaction() as connection:
-            self._append(connection, Started(session_id=session.session_id))
+            self._append(connection, Started(session_id=session.session_id, offline=session.offline))
+            if session.offline is not None:
+                counters.begin(connection, session.session_id, session.offline)
             keep_facts(connection, session=_dump(session), pending=None)
 
     def refuse(self, code: str) -> None:
@@ -129,7 +132,10 @@ class Journal:
             lower_bound=session.lower_bound,
         )
         with self._store.transaction() as connection:
-            self._append(connection, ended)
+            seq = self._append(connection, ended)
+            if session.offline is not None:
+                spent_fen = rules.spent_fen(session.tariff.schedule, elapsed_ms=ended.elapsed_ms)
+                counters.finish(connection, session.session_id, spent_fen=spent_fen, seq=seq)
             keep_facts(connection, session=None)
         return ended
 
@@ -138,7 +144,7 @@ class Journal:
         with self._store.transaction() as connection:
             self._append(connection, body)
 
-    def _append(self, connection: sqlite3.Connection, body: EventBody) -> None:
+    def _append(self, connection: sqlite3.Connection, body: EventBody) -> int:
         last = connection.execute("SELECT seq, message FROM event ORDER BY seq DESC LIMIT 1").fetchone()
         event = Event(
             seq=last[0] + 1 if last else 1,
@@ -155,6 +161,7 @@ class Journal:
             (event.seq, str(event.kind), str(session_id) if session_id else None, message),
         )
         keep_facts(connection, pulse_ms=str(event.mono_ms))
+        return event.seq
 
     # What the server has
 

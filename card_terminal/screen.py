@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from card_terminal.flow import State
+from card_terminal.offline.rules import Allowed
 from card_terminal.protocol import Bilingual, CardBeginAnswer, RefusalAnswer, RefusalCode, refusal
 from card_terminal.session import RunningSession
 
@@ -27,6 +28,7 @@ class Candidate:
     session_id: UUID
     minutes: int
     pin: str | None = None
+    offline: Allowed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

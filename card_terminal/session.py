@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from card_terminal.protocol import TariffSnapshot
+from card_terminal.protocol import OfflineGrant, TariffSnapshot
 from card_terminal.protocol.fields import Count, DurationMs, EpochMs, Fen, Minutes, Name, Sha256, ShortText, SignedFen
 
 MS_PER_MINUTE = 60_000
@@ -47,6 +47,7 @@ class RunningSession:
     since_mono_ms: DurationMs
     counted_ms: DurationMs = 0
     lower_bound: bool = False
+    offline: OfflineGrant | None = None
 
     @property
     def held_ms(self) -> int:
@@ -66,7 +67,12 @@ class RunningSession:
         return self.remaining_ms(mono_ms) == 0
 
     def wants_more(self, mono_ms: int) -> bool:
-        """Tell whether it is time to ask for a bigger hold: under 20% left, or under ten minutes."""
+        """Tell whether it is time to ask for a bigger hold: under 20% left, or under ten minutes.
+
+        What the terminal allowed alone never grows: its bound is the list's.
+        """
+        if self.offline is not None:
+            return False
         return self.remaining_ms(mono_ms) < EXTEND_BELOW_MS or self.is_nearly_spent(mono_ms)
 
     def is_nearly_spent(self, mono_ms: int) -> bool:

@@ -19,6 +19,16 @@ CREATE TRIGGER IF NOT EXISTS event_is_written_once BEFORE UPDATE OF seq, kind, s
 BEGIN SELECT RAISE(ABORT, 'an event is written once'); END;
 CREATE TRIGGER IF NOT EXISTS event_is_never_removed BEFORE DELETE ON event
 BEGIN SELECT RAISE(ABORT, 'an event is never removed'); END;
+CREATE TABLE IF NOT EXISTS offline_session (
+    session_id TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    card INTEGER NOT NULL,
+    limit_fen INTEGER NOT NULL,
+    spent_fen INTEGER,
+    ended_seq INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS offline_failure (card INTEGER PRIMARY KEY, version INTEGER NOT NULL, count INTEGER NOT NULL)
+STRICT;
 """
 
 

@@ -7,7 +7,8 @@ from card_terminal.configuration import Configuration
 from card_terminal.delivery import Delivery
 from card_terminal.identity import Identity
 from card_terminal.journal import Journal
-from card_terminal.protocol import Bilingual, EventKind, Words, whole_seconds
+from card_terminal.offline.book import OfflineBook
+from card_terminal.protocol import Bilingual, EventKind, Words, refusal, whole_seconds
 from card_terminal.screen import Candidate, Notice, Receipt, Screen
 from card_terminal.session import RunningSession
 
@@ -23,12 +24,14 @@ class Viewer:
         configuration: Configuration,
         delivery: Delivery,
         identity: Identity,
+        offline: OfflineBook | None = None,
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._configuration = configuration
         self._delivery = delivery
         self._identity = identity
+        self._offline = offline
 
     def view(self, screen: Screen) -> dict[str, Any]:
         """Give everything that a page needs to show `screen`. Money in fen, durations in whole seconds."""
@@ -45,6 +48,7 @@ class Viewer:
             "queue": self._journal.unsent_count(),
             "online": self._delivery.is_online,
             "trouble": self._trouble(),
+            "offline": self._standing(),
             "instrument": _words(config.instrument),
             "unit": _words(config.unit),
             "price": _words(config.price),
@@ -72,6 +76,7 @@ class Viewer:
             "tariff": _words(session.tariff.text),
             "nearly_spent": session.is_nearly_spent(now_ms),
             "lower_bound": session.lower_bound,
+            "offline": session.offline is not None,
         }
 
     def _receipt(self, receipt: Receipt) -> dict[str, Any]:
@@ -90,11 +95,24 @@ class Viewer:
             "receipt": result and result.receipt,
         }
 
-    def _trouble(self) -> dict[str, Any] | None:
-        refusal = self._delivery.last_refusal
-        if refusal is None:
+    def _standing(self) -> dict[str, Any] | None:
+        """Say who may start while the server is away; nothing as long as it is there."""
+        if self._delivery.is_online or self._offline is None:
             return None
-        return {"code": refusal.code, "number": refusal.number, "message": _words(refusal.message)}
+        standing = self._offline.standing()
+        why = standing.refusal and refusal(standing.refusal)
+        return {
+            "possible": standing.refusal is None,
+            "why": why and _words(why.message),
+            "limit_fen": standing.limit_fen,
+            "cards": standing.cards,
+        }
+
+    def _trouble(self) -> dict[str, Any] | None:
+        said = self._delivery.last_refusal
+        if said is None:
+            return None
+        return {"code": said.code, "number": said.number, "message": _words(said.message)}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
@@ -105,6 +123,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "minutes": candidate.minutes,
         "available_fen": answer.available_fen,
         "price": _words(answer.price),
+        "offline": candidate.offline is not None,
     }
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from card_terminal.crypto import sealing
 from card_terminal.protocol.answers import OFFLINE_LIST_LENGTH_MAX, TariffSnapshot
-from card_terminal.protocol.fields import Count, EpochMs, Fen, Name, ShortText
+from card_terminal.protocol.fields import Count, EpochMs, Fen, Name, ShortText, Uid
 from card_terminal.protocol.shapes import AtMost, Between, MessageError, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, SignatureError, sign, verify
 
@@ -26,7 +26,6 @@ OFFLINE_SESSIONS_PER_CARD = 2
 OFFLINE_MINUTES_MAX = 8 * 60
 CARD_KEY_BYTES = 16
 
-Uid = Annotated[str, Text(14, 14, r"[0-9A-F]+")]
 Sealed = Annotated[str, Text(10_000, 0, r"[0-9A-Za-z_-]*")]
 
 
