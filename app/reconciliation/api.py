@@ -8,11 +8,13 @@ from uuid import UUID
 import flask_smorest
 
 from app import clock
+from app.devices.api import parked_json
+from app.devices.schemas import ParkedEventSchema
 from app.errors import Code
 from app.fields import PageQuery
 from app.people.models import Role
 from app.problems import refuses
-from app.reconciliation import contests, reading, schemas, service, totals
+from app.reconciliation import contests, parked, reading, schemas, service, totals
 from app.reconciliation.models import BoxVerdict, Contest, Verdict
 from app.security import principal, require
 from app.web import database, settings
@@ -35,6 +37,25 @@ blueprint = flask_smorest.Blueprint(
     url_prefix="/api/v1/reconciliation",
     description="What the collector boxes say of every charge, and the usage records that follow.",
 )
+
+
+@blueprint.post("/parked-events/settle")
+@refuses(
+    blueprint,
+    Code.NOT_LOGGED_IN,
+    Code.FORBIDDEN,
+    Code.NOT_FOUND,
+    Code.ALREADY_DECIDED,
+    Code.EVENT_NOT_APPLICABLE,
+    Code.ADJUSTMENT_NOT_POSTABLE,
+)
+@blueprint.arguments(schemas.SettlementSchema)
+@blueprint.response(HTTPStatus.OK, ParkedEventSchema)
+@require(*ANSWERERS)
+def settle_parked(body: dict[str, Any]) -> dict[str, Any]:
+    """Settle a parked event of an instrument you look after: apply, charge by hand, give back, or dismiss it."""
+    resolver, at = principal().acting_as(*ANSWERERS), clock.now()
+    return parked_json(database().run(lambda session: parked.settle(session, **body, resolver=resolver, at=at)))
 
 
 @blueprint.get("/verdicts")

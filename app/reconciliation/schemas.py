@@ -2,8 +2,28 @@
 
 from marshmallow import fields, validate
 
+from app.devices.models import Settlement
 from app.fields import INTEGER_MAX, Moment, PageQuery, Strict, Text, Whole
 from app.reconciliation.models import BoxVerdictKind, ChargeVerdict, ContestStatus, Review
+
+
+class SettlementSchema(Strict):
+    """What to do with which parked event, and why."""
+
+    terminal_id = fields.UUID(required=True, metadata={"example": "7b9f2f0e-0000-4000-8000-000000000001"})
+    seq = Whole(required=True, minimum=1, maximum=2**53 - 1, metadata={"example": 17})
+    message_hash = fields.String(
+        required=True, validate=validate.Regexp(r"^[0-9a-f]{64}$"), metadata={"example": "0" * 64}
+    )
+    settlement = fields.Enum(Settlement, by_value=True, required=True, metadata={"example": "dismissed"})
+    resolution = Text(required=True, maximum=500, metadata={"example": "机组确认当日重复刷卡，已按一次收费。"})
+    minutes = Whole(
+        minimum=0,
+        maximum=7 * 24 * 60,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "To charge by hand; only with `charged`.", "example": 30},
+    )
 
 
 class VerdictsQuery(PageQuery):

@@ -48,6 +48,11 @@ def step(row: CardSession, what: Step) -> bool:
     return True
 
 
+def may(row: CardSession, what: Step | None) -> bool:
+    """Say whether the session's table has a line for it now."""
+    return what is not None and (row.status, what) in TRANSITIONS
+
+
 def flag(row: CardSession, *flags: Flag) -> None:
     """Mark the session for a person to look at."""
     row.flags = [*row.flags, *(str(each) for each in flags if each not in row.flags)]

@@ -1,6 +1,6 @@
-"""Pages of reconciliation: exceptions, contests, unpaid use, silence rules, policies, control totals."""
+"""Pages of reconciliation: exceptions, contests, parked events, unpaid use, silence rules, policies, control totals."""
 
-from app.reconciliation.pages import contesting, exceptions, policing, reviewing, ruling, totals, unpaid
+from app.reconciliation.pages import contesting, exceptions, parking, policing, reviewing, ruling, totals, unpaid
 from app.reconciliation.pages.common import blueprint
 
-__all__ = ["blueprint", "contesting", "exceptions", "policing", "reviewing", "ruling", "totals", "unpaid"]
+__all__ = ["blueprint", "contesting", "exceptions", "parking", "policing", "reviewing", "ruling", "totals", "unpaid"]
