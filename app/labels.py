@@ -35,7 +35,7 @@ LABELS: dict[str, dict[str, Label]] = {
     "session": {
         "held": Label(_l("Reserved"), "warn"),
         "active": Label(_l("In use"), "good"),
-        "stale": Label(_l("Overdue"), "bad"),
+        "stale": Label(_l("Overdue or silent"), "bad"),
         "captured": Label(_l("Charged"), "good"),
         "void": Label(_l("Cancelled")),
         "auto_ended": Label(_l("Closed by itself"), "warn"),

@@ -70,6 +70,14 @@ LEFT JOIN unlike c ON c.box = b.code
 WHERE b.revoked_at IS NULL AND b.shard = ANY(:shards) AND (u.box IS NOT NULL OR c.box IS NOT NULL)
 ORDER BY b.code""")  # noqa: S608 - our own constants
 
+_COUNT_UNLIKE = text("""
+SELECT count(*) FROM (
+    SELECT DISTINCT ON (box) box, configuration_hash FROM telemetry.box_configuration ORDER BY box, version DESC
+) c
+JOIN telemetry.box x ON x.code = c.box AND x.revoked_at IS NULL
+LEFT JOIN telemetry.newest_birth b ON b.box = c.box
+WHERE b.configuration_hash IS DISTINCT FROM c.configuration_hash""")
+
 
 def configure(session: Session, *, code: str, configuration: Configuration, by: str, at: datetime) -> BoxConfiguration:
     """Want a box to measure like this from now on: the ingest tells it until its birth says that it does.
@@ -145,6 +153,11 @@ def due(session: Session, *, shards: Collection[int]) -> list[Due]:
         )
         for row in rows
     ]
+
+
+def unlike(session: Session) -> int:
+    """Say how many boxes in service do not measure as they are to, whether they listen now or not."""
+    return session.scalar(_COUNT_UNLIKE) or 0
 
 
 def note_told(session: Session, *, box: str, version: int, command_id: int, at: datetime) -> None:

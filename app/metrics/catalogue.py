@@ -46,6 +46,10 @@ BOXES = (
     _gauge(
         "box_backlog_messages", "Messages that boxes keep because we have not acknowledged them, by their own word."
     ),
+    _gauge("box_given_up_messages", "Messages that boxes had to give up before we had them, by their own word."),
+    _gauge("boxes_clock_unset", "Boxes whose own clock is not set, by their own word."),
+    _gauge("boxes_in_doubt", "Boxes that do not believe one of their meters."),
+    _gauge("boxes_not_as_configured", "Boxes that do not measure yet as they are to."),
     _gauge("box_oldest_check_age_seconds", "How long ago the channel was looked at that has waited longest."),
     _gauge("dead_letters_unseen", "Dead letters that nobody has looked at.", "reason"),
     _gauge("alarms_open", "Alarms that are open.", "kind"),

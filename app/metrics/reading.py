@@ -26,9 +26,11 @@ from app.reconciliation.models import (
     Verdict,
 )
 from app.reconciliation.queue import count_waiting
+from telemetry.configurations import unlike
 from telemetry.errors import DeadReason
 from telemetry.models import Box, CollectorSession, DeriveTrouble, DirtyRange, HighWater, IngestCount, Presence
 from telemetry.queries import SILENT_AFTER
+from telemetry.reports import said_by
 
 # What counts whole tables is counted once a minute, however many ask.
 KEPT_S = 60.0
@@ -106,11 +108,21 @@ def _boxes(session: Session, at: datetime) -> Iterator[Sample]:
     yield Sample("box_missing_messages", _count(session, select(missing)))
     yield Sample("box_lost_messages", _count(session, select(func.sum(HighWater.lost))))
     yield Sample("box_backlog_messages", _count(session, select(func.sum(Presence.buffered_messages))))
+    yield from _said(session)
     checks = select(func.min(ChannelCheck.checked_at)).where(ChannelCheck.box.in_(standing))
     yield Sample("box_oldest_check_age_seconds", _age_s(session.scalar(checks), at=at))
     unseen = unseen_by_reason(session)
     for reason in DeadReason:
         yield Sample("dead_letters_unseen", unseen.get(reason.value, 0), (reason.value,))
+
+
+def _said(session: Session) -> Iterator[Sample]:
+    """What boxes say of themselves."""
+    said = said_by(session, session.scalars(select(Box.code).where(Box.revoked_at.is_(None)))).values()
+    yield Sample("box_given_up_messages", sum(each.lost or 0 for each in said))
+    yield Sample("boxes_clock_unset", sum(each.synced is False for each in said))
+    yield Sample("boxes_in_doubt", sum(bool(each.doubts) for each in said))
+    yield Sample("boxes_not_as_configured", unlike(session))
 
 
 def _alarms(session: Session, _at: datetime) -> Iterator[Sample]:

@@ -27,7 +27,10 @@ def watched(world: World, database: Database) -> World:
     server.measured([minute(140, 5.0)])  # nine before it are missing
     server.says("m", b"17", received_at=at(131))
     server.says("m", {"v": 1, "boot": 1}, received_at=at(132), box="cb-stranger")
-    server.says("birth", {"boot": 1, "conn": 1, "channels": 1, "fw": "1.2", "cfg": "ab12"}, received_at=at(130))
+    said = {"boot": 1, "conn": 1, "up": 7800.0, "t": 5, "sync": 0, "lost": 7}
+    birth = {**said, "channels": 1, "fw": "1.2", "cfg": "ab12", "epoch": "a file", "new": 1, "indicative": [0]}
+    server.says("birth", birth, received_at=at(130))
+    server.says("hb", {**said, "seq": 140, "buf": 0, "doubts": {"0": ["stuck"]}}, received_at=at(130))
     with database.transaction() as session:
         other = builders.instrument(session)
         for username, role in (("admin", Role.ADMIN), ("clerk", Role.CLERK), ("auditor", Role.AUDITOR)):
@@ -136,6 +139,27 @@ def test_a_channel_is_calibrated_refused_with_the_reason_and_set_by_hand_after_a
     assert "by hand" in page.inner_text("main")
 
 
+def test_how_a_box_measures_is_changed_beside_what_it_says_of_itself(watched: World, enter: Enter) -> None:
+    _ = watched
+    admin = enter(phone=True)
+    page = admin.log_in("admin")
+    admin.visit("/devices/boxes?lang=en")
+    assert "the power stands still" in page.inner_text("main")
+    admin.visit(f"/devices/boxes/{BOX}")
+    text = page.inner_text("main")
+    for words in ("its meter may tell old values", "7 messages, ever", "begun anew", "by its own file", "not set"):
+        assert words in text, words
+    page.get_by_role("link", name="Show and change").click()
+    admin.check()
+    page.get_by_label("Seconds of a sample").fill("20")
+    page.get_by_label("Channel 0 runs from (W)").fill("60")
+    page.get_by_label("Channel 0 rests below (W)").fill("20")
+    admin.press("Want it like this")
+    assert "waits until the box listens" in page.inner_text("main")
+    assert "60.0 W / 20.0 W" in page.inner_text("table")
+    assert page.get_by_label("Seconds of a sample").input_value() == "20"
+
+
 def test_dead_letters_show_what_arrived_and_are_noted_as_seen(watched: World, enter: Enter) -> None:
     _ = watched
     clerk = enter()
@@ -161,6 +185,7 @@ EVERY_PAGE = (
     "/boxes",
     f"/boxes/{BOX}",
     "/boxes/cb-quiet",
+    f"/boxes/{BOX}/configuration",
     "/boxes?show=unplaced",
     "/boxes?order=quality&search=cb-",
     "/alarms",
