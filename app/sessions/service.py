@@ -28,6 +28,8 @@ from card_terminal.protocol import ProtocolError, RefusalCode
 HOLD_WITHOUT_PIN_FEN_MAX = 1_000_00
 # How long after the paid time an `ended` may still come before the whole paid time is charged.
 FORGOTTEN_AFTER = timedelta(hours=2)
+# A terminal tells of a running session every five minutes; six that are missing are more than a bad minute.
+SILENT_AFTER = timedelta(minutes=30)
 MINUTES_MAX = 7 * 24 * 60
 # Captures in one transaction: each locks a customer's and a unit's account until the commit.
 ENDS_AT_ONCE = 20
@@ -151,6 +153,7 @@ def extend(
         return RefusalCode.INSUFFICIENT_FUNDS
     session.add_all(holds)
     lifecycle.step(row, Step.EXTENDED)
+    row.alive_at = at
     row.held_fen += extra_fen
     row.minutes = minutes
     row.latest_end_at = held_since + timedelta(minutes=minutes)
@@ -181,12 +184,14 @@ _STATES = {
 def end_forgotten(session: Session, *, at: datetime, limit: int) -> int:
     """End what nobody ended; give how many sessions moved.
 
-    Past its paid time an active session is stale; two hours later the whole paid time is charged and a person should
-    look. A hold that never started is given back when its time is over.
+    Past its paid time, or without a sign of life for half an hour, an active session is stale. Two hours past its paid
+    time the whole paid time is charged and a person should look. A hold that never started is given back when its time
+    is over.
     """
+    silent = (CardSession.status == SessionStatus.ACTIVE) & (CardSession.alive_at <= at - SILENT_AFTER)
     due = session.scalars(
         select(CardSession.id)
-        .where(CardSession.status.in_(OPEN_STATUSES), CardSession.latest_end_at <= at)
+        .where(CardSession.status.in_(OPEN_STATUSES), (CardSession.latest_end_at <= at) | silent)
         .where((CardSession.status != SessionStatus.STALE) | (CardSession.latest_end_at <= at - FORGOTTEN_AFTER))
         .order_by(CardSession.latest_end_at)
         .limit(limit)
@@ -262,8 +267,11 @@ def close_forgotten(session: Session, *, session_id: UUID, closer: Principal, at
 
 def _end_overdue(session: Session, session_id: UUID, *, at: datetime) -> int:
     row = lifecycle.lock(session, session_id)
-    if row is None or row.latest_end_at > at:
+    if row is None:
         return 0
+    if row.latest_end_at > at:
+        is_silent = row.alive_at is not None and row.alive_at <= at - SILENT_AFTER
+        return int(is_silent and lifecycle.step(row, Step.SILENT))
     if lifecycle.step(row, Step.NEVER_STARTED):
         money.release(session, row, at=at)
         return 1
