@@ -82,7 +82,7 @@ def _apply(session: Session, row: CardSession, event: protocol.Event, *, at: dat
         case protocol.Reversal():
             return _reversed(session, row, at=at)
         case protocol.Meter() as body:
-            return _metered(row, body)
+            return _metered(row, body, at=at)
         case _:
             return ACCEPTED
 
@@ -135,11 +135,13 @@ def _started(row: CardSession, *, occurred_at: datetime, at: datetime) -> Effect
     online = at - row.authorized_at <= ONLINE_WITHIN
     row.started_at = at if online else min(max(occurred_at, row.authorized_at), at)
     row.latest_end_at = row.started_at + timedelta(minutes=row.minutes)
+    row.alive_at = at
     return ACCEPTED
 
 
-def _metered(row: CardSession, body: protocol.Meter) -> Effect:
+def _metered(row: CardSession, body: protocol.Meter, *, at: datetime) -> Effect:
     if step(row, Step.METERED):
+        row.alive_at = at
         row.metered_s = max(row.metered_s or 0, protocol.whole_seconds(body.elapsed_ms))
     return ACCEPTED
 

@@ -41,6 +41,8 @@ class Step(StrEnum):
     REVERSED = "reversed"
     NEVER_STARTED = "never_started"
     OVERDUE = "overdue"
+    SILENT = "silent"
+    """No sign of life for so long that the terminal or its network must be down."""
     FORGOTTEN = "forgotten"
     CLOSED = "closed"
     """By the staff of the instrument's group."""
@@ -57,8 +59,10 @@ TRANSITIONS: dict[tuple[SessionStatus, Step], SessionStatus] = {
     (SessionStatus.ACTIVE, Step.EXTENDED): SessionStatus.ACTIVE,
     (SessionStatus.ACTIVE, Step.ENDED): SessionStatus.CAPTURED,
     (SessionStatus.ACTIVE, Step.OVERDUE): SessionStatus.STALE,
+    (SessionStatus.ACTIVE, Step.SILENT): SessionStatus.STALE,
     (SessionStatus.ACTIVE, Step.CLOSED): SessionStatus.AUTO_ENDED,
-    (SessionStatus.STALE, Step.METERED): SessionStatus.STALE,
+    # Whatever is overdue nevertheless is so again with the next look.
+    (SessionStatus.STALE, Step.METERED): SessionStatus.ACTIVE,
     (SessionStatus.STALE, Step.EXTENDED): SessionStatus.ACTIVE,
     (SessionStatus.STALE, Step.ENDED): SessionStatus.CAPTURED,
     (SessionStatus.STALE, Step.FORGOTTEN): SessionStatus.AUTO_ENDED,

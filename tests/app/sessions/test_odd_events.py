@@ -211,8 +211,10 @@ def test_a_session_nobody_ended_is_stale_and_then_charged_what_was_held(site: Si
     terminal.hold(card, minutes=60, session_id=session_id)
     terminal.report(protocol.Started(session_id=session_id))
 
-    assert _end_forgotten(site, after=timedelta(minutes=59)) == 0
-    assert _end_forgotten(site, after=timedelta(minutes=2)) == 1
+    assert _end_forgotten(site, after=timedelta(minutes=29)) == 0
+    terminal.report(protocol.Meter(session_id=session_id, elapsed_ms=29 * 60_000))
+    assert _end_forgotten(site, after=timedelta(minutes=29)) == 0
+    assert _end_forgotten(site, after=timedelta(minutes=3)) == 1
     assert site.session(session_id).status is SessionStatus.STALE
     assert _end_forgotten(site, after=timedelta(hours=1)) == 0
     assert _end_forgotten(site, after=timedelta(hours=1)) == 1

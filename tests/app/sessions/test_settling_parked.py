@@ -153,3 +153,33 @@ def _staff(site: Site, *, person_id: int | None = None) -> Principal:
 def _holder(site: Site, card: CardInHand) -> int:
     with site.database.reader() as session:
         return session.get_one(Card, card.id).holder_id
+
+
+def test_a_session_without_a_sign_of_life_is_stale_until_the_next_one_and_its_end_is_charged_as_told(
+    site: Site,
+) -> None:
+    terminal, card, session_id = _running(site, minutes=300)
+    hello = protocol.Hello(
+        app_version="0.1.0",
+        boot=1,
+        last_seq=terminal.seq,
+        unsent=0,
+        reader=protocol.ReaderState.OK,
+        config_version=0,
+        session_id=session_id,
+    )
+
+    def look() -> tuple[SessionStatus, str]:
+        site.database.run(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+        return site.session(session_id).status, terminal.ask(hello).get_json()["session_state"]
+
+    taps.advance(timedelta(minutes=29))
+    assert look() == (SessionStatus.ACTIVE, "active")
+    taps.advance(timedelta(minutes=2))
+    assert look() == (SessionStatus.STALE, "active")
+    terminal.report(protocol.Meter(session_id=session_id, elapsed_ms=31 * 60_000))
+    assert look() == (SessionStatus.ACTIVE, "active")
+    taps.advance(timedelta(minutes=40))
+    assert look() == (SessionStatus.STALE, "active")
+    assert terminal.end(session_id, minutes=60)["amount_fen"] == 30_00
+    assert site.balances(card).principal_fen == 70_00
