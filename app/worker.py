@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 import ledger
 import telemetry.derive
 from app import clock, jobs, sealing
-from app.cards import proof
+from app.cards import exchanges, proof
 from app.db import Database
 from app.devices import messages
 from app.devices.boxes import watching
@@ -123,6 +123,11 @@ JOBS = (
         run=_in_transaction(
             lambda session: proof.forget_tokens(session, before=clock.now() - ANSWERS_KEPT, limit=FORGET_BATCH)
         ),
+    ),
+    Job(
+        name="forget_card_exchanges",
+        every_s=60,
+        run=_in_transaction(lambda session: exchanges.forget(session, before=clock.now(), limit=FORGET_BATCH)),
     ),
     Job(
         name="watch_boxes",

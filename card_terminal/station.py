@@ -9,10 +9,8 @@ import structlog
 
 from card_terminal.client import Answered, Client, Outcome, Refused
 from card_terminal.protocol import RefusalCode, StationAnswer, StationBegin, StationStep, TapState
-from card_terminal.readers.apdu import ApduCard, CardGoneError
+from card_terminal.readers.apdu import ApduCard, transmit_all
 
-# Ends of answers after which the next APDU makes sense.
-GOOD_ENDS = (b"\x90\x00", b"\x91\x00", b"\x91\xaf")
 STEPS_MAX = 30
 POLL_S = 0.3
 
@@ -57,19 +55,6 @@ def relay(client: Client, card: ApduCard, *, show: Callable[[StationAnswer], Non
         )
         outcome = client.ask(step, StationAnswer)
     return _NO_SERVER
-
-
-def transmit_all(card: ApduCard, apdus: list[bytes]) -> tuple[list[bytes], bool]:
-    """Send APDUs up to the first that the card refuses; give the answers, and whether the card was taken away."""
-    answers: list[bytes] = []
-    for apdu in apdus:
-        try:
-            answers.append(card.transmit(apdu))
-        except CardGoneError:
-            return answers, True
-        if answers[-1][-2:] not in GOOD_ENDS:
-            break
-    return answers, False
 
 
 def serve(

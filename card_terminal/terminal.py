@@ -18,11 +18,13 @@ from card_terminal.delivery import Delivery
 from card_terminal.flow import FlowError, Signal, State, after, allows
 from card_terminal.identifiers import time_ordered_id
 from card_terminal.journal import Journal
+from card_terminal.offline import desk
+from card_terminal.offline.rules import Allowed
+from card_terminal.presenting import present
 from card_terminal.protocol import (
     METER_INTERVAL_MS,
     Action,
     AuthorizeAnswer,
-    CardBegin,
     CardBeginAnswer,
     ClockStep,
     EndCause,
@@ -34,6 +36,7 @@ from card_terminal.protocol import (
     SessionExtend,
 )
 from card_terminal.readers import Reading
+from card_terminal.readers.apdu import CardGoneError
 from card_terminal.screen import Candidate, Notice, Receipt, Screen, local_notice, server_notice
 from card_terminal.session import PendingAuthorization, RunningSession
 
@@ -69,6 +72,7 @@ class Terminal:
         configuration: Configuration,
         mark_key: bytes,
         timing: Timing | None = None,
+        offline: desk.OfflineDesk | None = None,
     ) -> None:
         self._clock = clock
         self._journal = journal
@@ -76,6 +80,7 @@ class Terminal:
         self._delivery = delivery
         self._configuration = configuration
         self._mark_key = mark_key
+        self._offline = offline
         self._timing = timing or Timing()
         self._last_reading: tuple[str, int] = ("", 0)
         self._last_tap: tuple[str, int] = ("", 0)
@@ -133,13 +138,36 @@ class Terminal:
         owes_nothing = self._delivery.deliver()
         self._go(Signal.READ)
         if not owes_nothing and not self._delivery.is_online:
-            self._refuse(local_notice(RefusalCode.OFFLINE_NO_LIST))
+            self._meet_alone(reading, mark=mark)
             return
-        outcome = self._client.ask(CardBegin(card=reading.card), CardBeginAnswer)
+        try:
+            outcome = present(self._client, reading)
+        except CardGoneError:
+            # Who was too quick may try again at once: that is no second tap.
+            self._last_reading = self._last_tap = ("", 0)
+            self._refuse(local_notice(RefusalCode.CARD_GONE))
+            return
         if isinstance(outcome, Answered):
             self._meet(outcome.answer, reading, mark=mark)
-        else:
+        elif isinstance(outcome, Refused):
             self._refuse_outcome(outcome)
+        else:
+            self._meet_alone(reading, mark=mark)
+
+    def _meet_alone(self, reading: Reading, *, mark: str) -> None:
+        """The server gives no answer: the offline list decides, if there is one."""
+        decision = self._offline.meet(reading) if self._offline else RefusalCode.OFFLINE_NO_LIST
+        if isinstance(decision, RefusalCode):
+            self._refuse(local_notice(decision))
+            return
+        candidate = Candidate(
+            answer=desk.answer_of(decision),
+            card_mark=mark,
+            session_id=time_ordered_id(self._clock.wall_ms()),
+            minutes=decision.grant.minutes,
+            offline=decision,
+        )
+        self._go(Signal.KNOWN, candidate=candidate, lasts_ms=self._timing.confirm_ms)
 
     def _meet(self, answer: CardBeginAnswer, reading: Reading, *, mark: str) -> None:
         if Action.START not in answer.actions:
@@ -185,6 +213,9 @@ class Terminal:
         if candidate is None:
             raise FlowError("nobody to authorize")
         self._go(Signal.CONFIRMED, candidate=candidate)
+        if candidate.offline is not None:
+            self._start_alone(candidate, candidate.offline)
+            return
         pending = PendingAuthorization(
             session_id=candidate.session_id,
             mid=candidate.session_id,
@@ -241,11 +272,30 @@ class Terminal:
             boot=self._journal.boot,
             since_mono_ms=self._clock.mono_ms(),
         )
+        self._run(session)
+
+    def _start_alone(self, candidate: Candidate, allowed: Allowed) -> None:
+        # Once more: the list may have ended while the person read the screen.
+        decision = self._offline.confirm(allowed) if self._offline else RefusalCode.OFFLINE_NO_LIST
+        if isinstance(decision, RefusalCode):
+            self._refuse(local_notice(decision))
+            return
+        self._run(
+            desk.session_of(
+                decision,
+                session_id=candidate.session_id,
+                card_mark=candidate.card_mark,
+                boot=self._journal.boot,
+                since_mono_ms=self._clock.mono_ms(),
+            )
+        )
+
+    def _run(self, session: RunningSession) -> None:
         self._journal.start(session)
         self._next_meter_ms = session.since_mono_ms + METER_INTERVAL_MS
         self._next_extend_ms = 0
         # The five seconds count from the moment when the person sees that she has started.
-        self._last_tap = (pending.card_mark, session.since_mono_ms)
+        self._last_tap = (session.card_mark, session.since_mono_ms)
         self._go(Signal.GRANTED, session=session)
 
     def _reverse(self, session_id: UUID, *, reason: ReversalReason) -> None:
@@ -271,11 +321,15 @@ class Terminal:
         if not allows(self.screen.state, Signal.OTHER_CARD):
             return
         # Another card, or the same one under a changing UID: only the server can tell, and it need not be there.
-        outcome = self._client.ask(CardBegin(card=reading.card), CardBeginAnswer)
+        notice = local_notice(RefusalCode.INSTRUMENT_BUSY)
+        try:
+            outcome = present(self._client, reading)
+        except CardGoneError:
+            outcome, notice = NoAnswer(), local_notice(RefusalCode.CARD_GONE)
+            self._last_reading = self._last_tap = ("", 0)
         if isinstance(outcome, Answered) and outcome.answer.session_id == session.session_id:
             self._end_by_card(session)
         else:
-            notice = local_notice(RefusalCode.INSTRUMENT_BUSY)
             if isinstance(outcome, Refused):
                 notice = server_notice(outcome.refusal)
             self._go(Signal.OTHER_CARD, session=session, notice=notice, lasts_ms=self._timing.passing_ms)

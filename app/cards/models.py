@@ -257,6 +257,22 @@ class CardToken(Base):
     used_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
+class CardExchange(Base):
+    """A chip that is proving itself at one terminal: gone as soon as it has, or has not; used once, for seconds."""
+
+    __tablename__ = "card_exchange"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey(Terminal.id), index=True)
+    card_id: Mapped[int] = mapped_column(ForeignKey(Card.id))
+    uid: Mapped[bytes]
+    key_version: Mapped[int]
+    step: Mapped[int]
+    state: Mapped[bytes] = mapped_column(server_default=text("''"))
+    """The random numbers of the authentication, wrapped: the session's keys come of them."""
+    expires_at: Mapped[datetime] = mapped_column(Moment, index=True)
+
+
 class MasterKey(Base):
     """A versioned master key MK0–MK4, wrapped by the key from the settings (terminal.md, Keys)."""
 

@@ -28,11 +28,19 @@ _STATUS_REFUSALS = {
 }
 
 
-def prove(session: Session, *, shown: protocol.CardShown, key_encryption_key: bytes, actor: str, at: datetime) -> Card:
+def prove(
+    session: Session,
+    *,
+    shown: protocol.SunCard | protocol.TypedCard,
+    key_encryption_key: bytes,
+    actor: str,
+    at: datetime,
+) -> Card:
     """Give the card that was shown, if it is that card; `actor` is who asks, for the record of key uses.
 
     A secure dynamic message proves itself by its MAC and by a counter that was never seen before; a typed number proves
-    nothing yet, its PIN must follow. Raises ProtocolError: CARD_UNKNOWN, CARD_AUTH_FAILED.
+    nothing yet, its PIN must follow. A chip that proves itself now takes `exchanges` instead. Raises ProtocolError:
+    CARD_UNKNOWN, CARD_AUTH_FAILED.
     """
     if isinstance(shown, protocol.TypedCard):
         return _typed(session, shown)
@@ -143,7 +151,7 @@ def check_pin(card: Card, pin: str | None) -> RefusalCode | None:
 
 def _typed(session: Session, shown: protocol.TypedCard) -> Card:
     number = numbers.plain(shown.number)
-    card = _find(session, Card.face_number == number) if numbers.is_valid(number) else None
+    card = find(session, Card.face_number == number) if numbers.is_valid(number) else None
     if card is None:
         raise ProtocolError(RefusalCode.CARD_UNKNOWN, "no card has this number")
     return card
@@ -156,14 +164,15 @@ def _writer(session: Session, encrypted: bytes, *, ring: KeyRing) -> tuple[Card,
             picc = sun.read_picc_data(encrypted, k_meta=k_meta)
         except sun.SunError:
             continue
-        card = _find(session, Card.uid == picc.uid)
+        card = find(session, Card.uid == picc.uid)
         if card is not None:
             ring.note(KeySlot.META_READ, version, uid=picc.uid)
             return card, picc
     raise ProtocolError(RefusalCode.CARD_UNKNOWN, "no key opens it, or no card has this UID")
 
 
-def _find(session: Session, criterion: ColumnElement[bool]) -> Card | None:
+def find(session: Session, criterion: ColumnElement[bool]) -> Card | None:
+    """Give the one card that fits, with its account and holder, as it stands now."""
     return session.scalar(
         select(Card)
         .where(criterion)

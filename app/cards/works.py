@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
 from app import crypto_box, errors
-from app.cards import keys, making, numbers
+from app.cards import keys, making, numbers, patience
 from app.cards.keys import KeyRing
 from app.cards.making import Aim, Stage, Step, Tap, TapEnded, Trouble
 from app.cards.models import (
@@ -22,7 +22,6 @@ from app.cards.models import (
     CardClass,
     CardStatus,
     CardWork,
-    Chip,
     KeyReason,
     Station,
     StationStatus,
@@ -37,12 +36,6 @@ from card_terminal.protocol import ProtocolError, RefusalCode, StationAnswer, St
 from card_terminal.protocol.shapes import parse, to_dict
 
 OPEN = (WorkStatus.WAITING, WorkStatus.RUNNING)
-# NT4H2421Gx: 50 failures in a row slow a chip, 1,000 in all lock its key for good. We stop well before either.
-ATTEMPTS_UNPROVED_MAX = 40
-ATTEMPTS_TOTAL_MAX = 900
-# What a success takes off the chip's own total (TotFailDecr); ours goes down no faster.
-ATTEMPTS_FORGIVEN = 10
-
 log = structlog.get_logger(__name__)
 
 
@@ -175,21 +168,6 @@ def open_works(session: Session) -> list[CardWork]:
     return list(session.scalars(query.options(joinedload(CardWork.card)).order_by(CardWork.created_at)))
 
 
-def forgive(session: Session, *, uid: bytes, actor: str, at: datetime) -> None:
-    """Let a chip be tried again that has used up its patience here. Raises Refusal NOT_FOUND."""
-    chip = session.get(Chip, uid, with_for_update=True)
-    if chip is None:
-        raise errors.Refusal(errors.Code.NOT_FOUND)
-    chip.attempts_unproved = 0
-    people.audit(session, actor=actor, action="chip.forgive", subject=f"chip:{uid.hex().upper()}", at=at)
-
-
-def tired_chips(session: Session, *, limit: int = 100) -> list[Chip]:
-    """Give the chips that are not tried any more, the last tried first."""
-    tired = (Chip.attempts_unproved >= ATTEMPTS_UNPROVED_MAX) | (Chip.attempts_total >= ATTEMPTS_TOTAL_MAX)
-    return list(session.scalars(select(Chip).where(tired).order_by(Chip.last_attempt_at.desc()).limit(limit)))
-
-
 def begin_tap(
     session: Session, *, station: Station, said: StationBegin, message: str, settings: Settings, at: datetime
 ) -> StationAnswer:
@@ -240,7 +218,7 @@ def _next(hand: Hand, tap: Tap, answers: making.Answers) -> Step:
     if step.tap.stage is Stage.NEW_CHALLENGE:
         _spend_attempt(hand, tap.uid)
     if tap.stage in (Stage.AUTHENTICATED, Stage.NEW_KEY):
-        _attempt_proved(hand, tap.uid)
+        patience.proved(hand.session, uid=tap.uid)
     if step.tap.stage is Stage.DONE:
         _finish(hand, step)
     return step
@@ -273,24 +251,10 @@ def _write_row_first(hand: Hand, tap: Tap) -> None:
 
 
 def _spend_attempt(hand: Hand, uid: bytes) -> None:
-    """Count an authentication before it begins: one that is torn is no success."""
-    session = hand.session
-    session.execute(insert(Chip).values(uid=uid).on_conflict_do_nothing())
-    chip = session.get_one(Chip, uid, with_for_update=True, populate_existing=True)
-    if chip.attempts_unproved >= ATTEMPTS_UNPROVED_MAX or chip.attempts_total >= ATTEMPTS_TOTAL_MAX:
-        raise TapEnded(Trouble.PATIENCE, f"{chip.attempts_unproved} in a row, {chip.attempts_total} in all")
-    chip.attempts_unproved += 1
-    chip.attempts_total += 1
-    chip.last_attempt_at = hand.at
-
-
-def _attempt_proved(hand: Hand, uid: bytes) -> None:
-    hand.session.execute(
-        update(Chip)
-        .where(Chip.uid == uid)
-        .values(attempts_unproved=0, attempts_total=func.greatest(Chip.attempts_total - 1 - ATTEMPTS_FORGIVEN, 0))
-        .execution_options(synchronize_session=False)
-    )
+    try:
+        patience.spend(hand.session, uid=uid, at=hand.at)
+    except patience.ImpatientError as error:
+        raise TapEnded(Trouble.PATIENCE, str(error)) from error
 
 
 def _finish(hand: Hand, step: Step) -> None:

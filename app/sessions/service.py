@@ -59,7 +59,12 @@ class Held:
 
 
 def begin(
-    session: Session, *, terminal: Terminal, shown: protocol.CardShown, settings: Settings, at: datetime
+    session: Session,
+    *,
+    terminal: Terminal,
+    shown: protocol.SunCard | protocol.TypedCard,
+    settings: Settings,
+    at: datetime,
 ) -> Begun:
     """Answer a card at a terminal with a one-use token and what it may do here.
 
@@ -73,6 +78,17 @@ def begin(
         actor=f"terminal:{terminal.code}",
         at=at,
     )
+    typed = isinstance(shown, protocol.TypedCard)
+    return welcome(session, terminal=terminal, card=card, by_chip=not typed, settings=settings, at=at)
+
+
+def welcome(
+    session: Session, *, terminal: Terminal, card: Card, by_chip: bool, settings: Settings, at: datetime
+) -> Begun:
+    """Give the one-use token of a card that was proved, `by_chip` or only named, and what it may do here.
+
+    Raises ProtocolError: why no session may start; a card whose session runs here may always end it.
+    """
     here, elsewhere = _open_sessions(session, terminal.instrument_id, card_id=card.id)
     own = here is not None and here.card_id == card.id
     if not own:
@@ -83,16 +99,15 @@ def begin(
     terms = charging.terms_for(session, instrument=instrument, account=card.account, zone=settings.site_timezone, at=at)
     if terms is None and not own:
         raise ProtocolError(RefusalCode.NOT_QUALIFIED, "no tariff for this customer")
-    typed = isinstance(shown, protocol.TypedCard)
-    available_fen = 0 if typed else max(0, money.available_fen(session, card.account_id))
+    available_fen = 0 if not by_chip else max(0, money.available_fen(session, card.account_id))
     usual_fen = terms.hold_fen(minutes=instrument.typical_session_min, at=at) if terms else 0
     return Begun(
-        token=proof.make_token(session, card=card, by_chip=not typed, terminal=terminal, at=at),
+        token=proof.make_token(session, card=card, by_chip=by_chip, terminal=terminal, at=at),
         card=card,
-        pin_required=typed or usual_fen > HOLD_WITHOUT_PIN_FEN_MAX,
+        pin_required=not by_chip or usual_fen > HOLD_WITHOUT_PIN_FEN_MAX,
         actions=(_action(here, own=own),),
         available_fen=available_fen,
-        minutes_max=None if typed or terms is None else _minutes_payable(terms, available_fen, at=at),
+        minutes_max=None if not by_chip or terms is None else _minutes_payable(terms, available_fen, at=at),
         terms=terms,
         open_session_id=here.id if here is not None and own else None,
     )

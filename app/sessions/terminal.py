@@ -11,7 +11,7 @@ from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
 from app import clock
-from app.cards import numbers
+from app.cards import exchanges, numbers
 from app.devices import configuration, messages, wire
 from app.devices import service as devices
 from app.devices.messages import Answered, Effect
@@ -50,35 +50,77 @@ def hello() -> Response:
 
 
 @blueprint.route("/card/begin", methods=["POST"])
-@blueprint.doc(**wire.documented("Show a card; a one-use token is the answer."))
+@blueprint.doc(**wire.documented("Show a card; a one-use token is the answer, or what to ask the chip."))
 def card_begin() -> Response:
-    """Prove a card and say what its holder may do at this instrument."""
+    """Prove a card and say what its holder may do at this instrument, or begin to let its chip prove itself."""
     at = clock.now()
 
     def question(
         session: Session, terminal: Terminal, asked: protocol.CardBegin
-    ) -> protocol.CardBeginAnswer | RefusalCode:
+    ) -> protocol.CardBeginAnswer | protocol.CardExchange | RefusalCode:
+        if isinstance(asked.card, protocol.Ev2Card):
+            return _exchange(exchanges.begin(session, terminal=terminal, shown=asked.card, at=at), at=at)
         try:
-            begun = service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at)
+            return _begun(
+                service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at), at=at
+            )
         except ProtocolError as error:
-            if error.code is RefusalCode.CARD_AUTH_FAILED:
-                # A failed proof opened keys too, and their record is to be kept.
-                return error.code
-            raise
-        return protocol.CardBeginAnswer(
-            token=begun.token,
-            card=numbers.masked_number(begun.card.face_number),
-            name_masked=numbers.masked_name(begun.card.holder.name),
-            pin_required=begun.pin_required,
-            actions=begun.actions,
-            available_fen=begun.available_fen,
-            price=begun.terms.words if begun.terms else protocol.Words(zh="", en=""),
-            server_time=messages.epoch_ms(at),
-            session_id=begun.open_session_id,
-            minutes_max=begun.minutes_max,
-        )
+            # Also a tap that was refused opened keys and used up its message; both are to be kept.
+            return error.code
 
     return wire.answer_query("card/begin", question, at=at)
+
+
+@blueprint.route("/card/step", methods=["POST"])
+@blueprint.doc(**wire.documented("Bring a chip's answers; what to ask it next is the answer, or at the end a token."))
+def card_step() -> Response:
+    """Go on with a chip that proves itself, and at the end say what its holder may do at this instrument."""
+    at = clock.now()
+
+    def question(session: Session, terminal: Terminal, said: protocol.CardStep) -> protocol.CardExchange | RefusalCode:
+        found = exchanges.go_on(
+            session, terminal=terminal, said=said, key_encryption_key=settings().key_encryption_key, at=at
+        )
+        if isinstance(found, RefusalCode):
+            return found
+        if isinstance(found, exchanges.Asking):
+            return _exchange(found, at=at)
+        try:
+            begun = service.welcome(session, terminal=terminal, card=found, by_chip=True, settings=settings(), at=at)
+        except ProtocolError as error:
+            # The chip has proved itself all the same, and its exchange is used.
+            return error.code
+        end = exchanges.Asking(exchange_id=said.exchange_id, step=said.step + 1, apdus=())
+        return _exchange(end, begun=_begun(begun, at=at), at=at)
+
+    return wire.answer_query("card/step", question, at=at)
+
+
+def _exchange(
+    asking: exchanges.Asking, *, begun: protocol.CardBeginAnswer | None = None, at: datetime
+) -> protocol.CardExchange:
+    return protocol.CardExchange(
+        exchange_id=asking.exchange_id,
+        step=asking.step,
+        apdus=tuple(each.hex().upper() for each in asking.apdus),
+        server_time=messages.epoch_ms(at),
+        begun=begun,
+    )
+
+
+def _begun(begun: service.Begun, *, at: datetime) -> protocol.CardBeginAnswer:
+    return protocol.CardBeginAnswer(
+        token=begun.token,
+        card=numbers.masked_number(begun.card.face_number),
+        name_masked=numbers.masked_name(begun.card.holder.name),
+        pin_required=begun.pin_required,
+        actions=begun.actions,
+        available_fen=begun.available_fen,
+        price=begun.terms.words if begun.terms else protocol.Words(zh="", en=""),
+        server_time=messages.epoch_ms(at),
+        session_id=begun.open_session_id,
+        minutes_max=begun.minutes_max,
+    )
 
 
 @blueprint.route("/session/authorize", methods=["POST"])

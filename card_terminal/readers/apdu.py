@@ -20,3 +20,20 @@ class ApduCard(Protocol):
 
     def transmit(self, apdu: bytes) -> bytes:
         """Give the card's answer with its two status bytes. Raises CardGoneError."""
+
+
+# Ends of answers after which the next APDU makes sense.
+GOOD_ENDS = (b"\x90\x00", b"\x91\x00", b"\x91\xaf")
+
+
+def transmit_all(card: ApduCard, apdus: list[bytes]) -> tuple[list[bytes], bool]:
+    """Send APDUs up to the first that the card refuses; give the answers, and whether the card was taken away."""
+    answers: list[bytes] = []
+    for apdu in apdus:
+        try:
+            answers.append(card.transmit(apdu))
+        except CardGoneError:
+            return answers, True
+        if answers[-1][-2:] not in GOOD_ENDS:
+            break
+    return answers, False

@@ -5,17 +5,20 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from card_terminal.protocol import CardShown
+from card_terminal.readers.apdu import ApduCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One tap. `identity` is the UID that the reader saw, or a typed number; it never leaves the terminal.
 
+    `chip` is the card itself while it lies on the reader, of a class that proves itself; it may be gone at any APDU.
     `pin` and `minutes` are what a person without hands would enter next: simulated readers bring them along.
     """
 
     card: CardShown
     identity: str
+    chip: ApduCard | None = field(default=None, repr=False)
     pin: str | None = field(default=None, repr=False)
     minutes: int | None = None
 

@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,10 @@ from card_terminal.client import Client, ServerTime
 from card_terminal.configuration import Configuration
 from card_terminal.delivery import Delivery
 from card_terminal.flow import State
-from card_terminal.identity import Identity, keep_identity, load_identity, load_key
+from card_terminal.identity import Identity, keep_identity, load_identity, load_key, load_sealing_key
 from card_terminal.journal import Journal
+from card_terminal.offline.book import OfflineBook
+from card_terminal.offline.desk import OfflineDesk
 from card_terminal.protocol import (
     CHAIN_START,
     CLOCK_SKEW_MAX_MS,
@@ -31,6 +33,7 @@ from card_terminal.protocol import (
     DeviceStatus,
     Ended,
     EnrolAnswer,
+    Ev2Card,
     Event,
     EventResult,
     EventsAnswer,
@@ -39,6 +42,10 @@ from card_terminal.protocol import (
     Hello,
     HelloAnswer,
     Meter,
+    OfflineGrant,
+    OfflineList,
+    OfflineListAnswer,
+    OfflineListQuery,
     ProtocolError,
     Query,
     QueryBody,
@@ -66,7 +73,9 @@ from card_terminal.protocol import (
     read_query,
     refusal,
     refuse,
+    seal_card_keys,
     sign_config,
+    sign_offline_list,
     whole_seconds,
 )
 from card_terminal.readers import Reading
@@ -139,6 +148,8 @@ class HonestServer:
     results: list[EventResult] = field(default_factory=list)
     parked: list[Event] = field(default_factory=list)
     executions: int = 0
+    offline_list: OfflineList | None = None
+    offline_keys: list[bytes] = field(default_factory=list)
 
     # The doors
 
@@ -204,6 +215,7 @@ class HonestServer:
         doors: dict[type[QueryBody], Callable[[Any], Answer]] = {
             Hello: self._hello,
             Config: self._config,
+            OfflineListQuery: self._offline_list,
             CardBegin: self._begin,
             SessionAuthorize: self._authorize,
             SessionExtend: self._extend,
@@ -218,7 +230,17 @@ class HonestServer:
             acked_seq=len(self.messages),
             config_version=self.config_version,
             session_state=state if hello.session_id else None,
+            offline_version=self.offline_list.version if self.offline_list else 0,
         )
+
+    def _offline_list(self, asked: OfflineListQuery) -> OfflineListAnswer:
+        content = self.offline_list
+        assert content is not None
+        sealed = seal_card_keys(
+            self.offline_keys, receiver=asked.sealing_key, device_id=content.device_id, version=content.version
+        )
+        signed = sign_offline_list(replace(content, sealed_keys=sealed), key=self.key, key_id="server-1")
+        return OfflineListAnswer(offline_list=signed, server_time=self.now_ms())
 
     def _config(self, _config: Config) -> ConfigAnswer:
         config = TerminalConfig(
@@ -230,6 +252,8 @@ class HonestServer:
         return ConfigAnswer(config=sign_config(config, key=self.key, key_id="server-1"), server_time=self.now_ms())
 
     def _begin(self, begin: CardBegin) -> CardBeginAnswer:
+        if isinstance(begin.card, Ev2Card):
+            raise RefusingError(RefusalCode.CARD_UNKNOWN)
         card = begin.card.uri.split("#")[-1] if isinstance(begin.card, SunCard) else begin.card.number
         if card not in self.balances_fen:
             raise RefusingError(RefusalCode.CARD_UNKNOWN)
@@ -341,6 +365,8 @@ class HonestServer:
             assert session.state in {SessionState.HELD, SessionState.REVERSED}, "reversed what had started"
             session.state, session.held_fen = SessionState.REVERSED, 0
         elif isinstance(body, Started | Meter | Ended):
+            if isinstance(body, Started) and body.offline is not None:
+                self._take_in(body.session_id, body.offline)
             session = self.sessions[body.session_id]
             if isinstance(body, Started):
                 assert session.state is SessionState.HELD
@@ -348,6 +374,12 @@ class HonestServer:
             elif isinstance(body, Ended):
                 return self._capture(event.seq, body, session)
         return EventResult(seq=event.seq, status=EventStatus.ACCEPTED)
+
+    def _take_in(self, session_id: UUID, grant: OfflineGrant) -> None:
+        held = ServerSession(card=f"offline {grant.card}", held_fen=grant.limit_fen, minutes=grant.minutes)
+        assert session_id not in self.sessions
+        self.sessions[session_id] = held
+        self.balances_fen.setdefault(held.card, 0)
 
     def _capture(self, seq: int, ended: Ended, session: ServerSession) -> EventResult:
         assert session.charged_fen is None, "charged twice"
@@ -442,12 +474,16 @@ class Station:
         )
         self.configuration = Configuration(store, server_key=identity.server_key)
         self.over: list[UUID] = []
+        self.offline = OfflineBook(
+            store, clock=self.clock, identity=identity, sealing_key=load_sealing_key(self.folder)
+        )
         self.delivery = Delivery(
             journal=self.journal,
             client=self.client,
             server_time=self.server_time,
             configuration=self.configuration,
             on_session_over=self.over.append,
+            offline=self.offline,
         )
         self.terminal = Terminal(
             clock=self.clock,
@@ -457,6 +493,7 @@ class Station:
             configuration=self.configuration,
             mark_key=bytes(32),
             timing=Timing(),
+            offline=OfflineDesk(self.offline),
         )
         self.viewer = Viewer(
             clock=self.clock,
@@ -464,6 +501,7 @@ class Station:
             configuration=self.configuration,
             delivery=self.delivery,
             identity=identity,
+            offline=self.offline,
         )
 
     def restart(self) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import flash, redirect, render_template, url_for
 
 from app import clock, web
-from app.cards import keys, stations, works
+from app.cards import keys, patience, stations, works
 from app.cards.pages.common import (
     PAGE_SIZE,
     TEXT_LENGTH_MAX,
@@ -87,7 +87,7 @@ def forgive_chip(uid: str) -> Any:
     """Let a chip be tried again."""
     if re.fullmatch(rf"[0-9A-F]{{{UID_DIGITS}}}", uid) is None:
         raise Refusal(Code.NOT_FOUND)
-    change(works.forgive, uid=bytes.fromhex(uid))
+    change(patience.forgive, uid=bytes.fromhex(uid))
     flash(_("The chip may be tried again."), "good")
     return redirect(url_for("cards_pages.station_list"))
 
@@ -101,7 +101,7 @@ def _stations_page(*, made: stations.StationCode | None = None) -> Any:
             fingerprint_of=stations.fingerprint_of,
             silent_before=clock.now() - stations.SILENT_AFTER,
             made=made,
-            tired=works.tired_chips(session),
+            tired=patience.tired_chips(session),
             server=web.settings().public_url,
             progress=progress,
         )

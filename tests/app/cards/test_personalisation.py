@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 from app import clock
-from app.cards import keys, works
+from app.cards import keys, patience
 from app.cards.models import Card, CardStatus, CardWork, Chip, ChipKeys, KeyUse, WorkPurpose, WorkStatus
 from app.db import Database
 from app.people.models import AuditEntry
@@ -135,15 +135,15 @@ def test_a_chip_that_refuses_the_key_is_tried_once_a_tap_and_no_more_than_its_pa
     chip = blank_chip()
     chip.keys[0] = b"\x01" * 16  # says it is blank, and is not
 
-    for tap in range(1, works.ATTEMPTS_UNPROVED_MAX + 3):
+    for tap in range(1, patience.ATTEMPTS_UNPROVED_MAX + 3):
         chip.apdus.clear()
         assert bench.put_down(chip).state is TapState.ENDED
-        assert attempts(chip) == (1 if tap <= works.ATTEMPTS_UNPROVED_MAX else 0)
+        assert attempts(chip) == (1 if tap <= patience.ATTEMPTS_UNPROVED_MAX else 0)
 
-    assert chip.failures[0] == works.ATTEMPTS_UNPROVED_MAX < 50
+    assert chip.failures[0] == patience.ATTEMPTS_UNPROVED_MAX < 50
     with database.reader() as session:
         assert session.scalars(select(CardWork.trouble)).one() == "patience"
-    database.run(lambda session: works.forgive(session, uid=chip.uid, actor="admin", at=clock.now()))
+    database.run(lambda session: patience.forgive(session, uid=chip.uid, actor="admin", at=clock.now()))
     chip.keys[0] = bytes(16)
     assert bench.put_down(chip).state is TapState.DONE
     with database.reader() as session:
