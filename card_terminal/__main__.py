@@ -16,9 +16,11 @@ from card_terminal.clock import MachineClock
 from card_terminal.configuration import Configuration
 from card_terminal.delivery import Delivery
 from card_terminal.enrolment import EnrolmentError, enrol
-from card_terminal.identity import Identity, load_key
+from card_terminal.identity import Identity, load_key, load_sealing_key
 from card_terminal.journal import Journal
 from card_terminal.kiosk.server import Kiosk, Page
+from card_terminal.offline.book import OfflineBook
+from card_terminal.offline.desk import OfflineDesk
 from card_terminal.program import Program
 from card_terminal.readers.simulated import SimulatedReader
 from card_terminal.settings import Settings, SettingsError, load
@@ -79,12 +81,15 @@ def _work(
     server_time = ServerTime(clock)
     client = Client(transport=transport, identity=identity, server_time=server_time, pause=time.sleep)
     configuration = Configuration(store, server_key=identity.server_key)
+    sealing_key = load_sealing_key(settings.data_dir)
+    offline = OfflineBook(store, clock=clock, identity=identity, sealing_key=sealing_key)
     delivery = Delivery(
         journal=journal,
         client=client,
         server_time=server_time,
         configuration=configuration,
         on_session_over=program.session_over,
+        offline=offline,
     )
     terminal = Terminal(
         clock=clock,
@@ -94,8 +99,16 @@ def _work(
         configuration=configuration,
         mark_key=_mark_key(store),
         timing=Timing(confirm_ms=settings.confirm_s * 1000),
+        offline=OfflineDesk(offline),
     )
-    viewer = Viewer(clock=clock, journal=journal, configuration=configuration, delivery=delivery, identity=identity)
+    viewer = Viewer(
+        clock=clock,
+        journal=journal,
+        configuration=configuration,
+        delivery=delivery,
+        identity=identity,
+        offline=offline,
+    )
     page.show(terminal, viewer=viewer)
     messenger = threading.Thread(target=program.keep_in_touch, args=(delivery, journal), name="messenger")
     messenger.start()

@@ -23,6 +23,7 @@ from card_terminal.protocol import (
     ProtocolError,
     ReaderState,
     RefusalAnswer,
+    RefusalCode,
     SessionState,
 )
 
@@ -95,12 +96,18 @@ class Delivery:
             outcome = self._client.ask(hello, HelloAnswer, tries=1)
             self.is_online = isinstance(outcome, Answered | Refused)
             if not isinstance(outcome, Answered):
-                self.last_refusal = outcome.refusal if isinstance(outcome, Refused) else self.last_refusal
+                if isinstance(outcome, Refused):
+                    self._hear_refusal(outcome)
                 return False
             self._learn(outcome.answer)
         if session is not None and outcome.answer.session_state in _OVER:
             self._on_session_over(session.session_id)
         return True
+
+    def _hear_refusal(self, refused: Refused) -> None:
+        self.last_refusal = refused.refusal
+        if refused.code is RefusalCode.DEVICE_REVOKED and self._offline is not None:
+            self._offline.drop()
 
     def _learn(self, answer: HelloAnswer) -> None:
         self.last_refusal = None

@@ -87,6 +87,12 @@ class OfflineBook:
             self._list = content
         return True
 
+    def drop(self) -> None:
+        """Start nothing alone any more: the server has said that it trusts this terminal no longer."""
+        with self._lock:
+            self._store.keep(offline_list=None)
+            self._list = None
+
     def clocks(self) -> Clocks:
         """Give what is known of the time."""
         mono_ms, offset_ms = self._clock.mono_ms(), self._kept("offline_trust")

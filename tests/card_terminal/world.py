@@ -60,6 +60,7 @@ from card_terminal.protocol import (
     TariffSnapshot,
     TerminalConfig,
     TypedCard,
+    UidCard,
     Words,
     accept,
     chain_hash,
@@ -252,7 +253,7 @@ class HonestServer:
         return ConfigAnswer(config=sign_config(config, key=self.key, key_id="server-1"), server_time=self.now_ms())
 
     def _begin(self, begin: CardBegin) -> CardBeginAnswer:
-        if isinstance(begin.card, Ev2Card):
+        if isinstance(begin.card, Ev2Card | UidCard):
             raise RefusingError(RefusalCode.CARD_UNKNOWN)
         card = begin.card.uri.split("#")[-1] if isinstance(begin.card, SunCard) else begin.card.number
         if card not in self.balances_fen:
