@@ -60,6 +60,8 @@ def card_begin() -> Response:
     ) -> protocol.CardBeginAnswer | protocol.CardExchange | RefusalCode:
         if isinstance(asked.card, protocol.Ev2Card):
             return _exchange(exchanges.begin(session, terminal=terminal, shown=asked.card, at=at), at=at)
+        if isinstance(asked.card, protocol.UidCard):
+            return RefusalCode.CARD_UNSUPPORTED
         try:
             return _begun(
                 service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at), at=at

@@ -24,6 +24,8 @@ Token = Annotated[str, Text(200, 16, r"[0-9A-Za-z_.-]+")]
 OneTimeCode = Annotated[str, Text(40, 6, r"[0-9A-Za-z-]+")]
 PublicKey = Annotated[str, Text(43, 43, r"[0-9A-Za-z_-]+")]
 Uid = Annotated[str, Text(14, 14, r"[0-9A-F]+")]
+# Of cards that prove nothing: 4, 7 or 10 bytes (ISO 14443-3).
+AnyUid = Annotated[str, Text(20, 8, r"([0-9A-F]{2})+")]
 Hex = Annotated[str, Text(1024, 0, r"([0-9A-F]{2})*")]
 CompactJws = Annotated[str, Text(64 * 1024)]
 

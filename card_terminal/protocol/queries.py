@@ -8,6 +8,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from card_terminal.protocol.fields import (
+    AnyUid,
     CardNumber,
     Count,
     EpochMs,
@@ -88,7 +89,15 @@ class Ev2Card:
     atr: Hex = ""
 
 
-CardShown: TypeAlias = SunCard | TypedCard | Ev2Card
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UidCard:
+    """A card that has nothing to show but its UID, which anybody can copy for pennies."""
+
+    TAG: ClassVar = ("class", "uid")
+    uid: AnyUid
+
+
+CardShown: TypeAlias = SunCard | TypedCard | Ev2Card | UidCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

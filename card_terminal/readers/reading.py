@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from card_terminal.protocol import CardShown
+from card_terminal.protocol import CardShown, ReaderState
 from card_terminal.readers.apdu import ApduCard
 
 
@@ -24,13 +24,19 @@ class Reading:
 
 
 ReadingSink: TypeAlias = Callable[[Reading], None]
+StateSink: TypeAlias = Callable[[ReaderState, str], None]
+"""Is told of every change, with a detail for the log."""
+
+
+class ReaderError(Exception):
+    """This reader cannot work here until a person has done something; the text says what."""
 
 
 class Reader(Protocol):
     """A source of taps."""
 
-    def start(self, sink: ReadingSink) -> None:
-        """Give every reading to `sink` from now on, from any thread."""
+    def start(self, sink: ReadingSink, *, on_state: StateSink | None = None) -> None:
+        """Give every reading to `sink` from now on, and every change of state to `on_state`, from any thread."""
 
     def stop(self) -> None:
         """Give no more readings."""
