@@ -22,6 +22,8 @@ from card_terminal.kiosk.server import Kiosk, Page
 from card_terminal.offline.book import OfflineBook
 from card_terminal.offline.desk import OfflineDesk
 from card_terminal.program import Program
+from card_terminal.readers import ReaderError
+from card_terminal.readers.choosing import real_reader
 from card_terminal.readers.simulated import SimulatedReader
 from card_terminal.settings import Settings, SettingsError, load
 from card_terminal.store import Store
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(settings):
             return _run(settings)
-    except (SettingsError, EnrolmentError) as error:
+    except (SettingsError, EnrolmentError, ReaderError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
 
@@ -52,17 +54,22 @@ def _run(settings: Settings) -> int:
         signal.signal(number, lambda *_: program.stopping.set())
     store = Store(settings.data_dir / "journal.sqlite")
     key = load_key(settings.data_dir)
-    reader = SimulatedReader(settings.cards_dir) if settings.simulate else None
-    page = Page(program=program, reader=reader, key=key)
+    simulated = SimulatedReader(settings.cards_dir) if settings.simulate else None
+    reader = simulated or real_reader(settings.reader, device=settings.reader_device)
+    page = Page(program=program, reader=simulated, key=key)
     with Kiosk(page, port=settings.kiosk_port):
         transport = Transport(settings.server_url)
         code = settings.enrolment_code
         identity = enrol(store, key=key, code=code, transport=transport, clock=clock, stopping=program.stopping)
         if identity is None:
             return 0
-        if reader is not None:
-            reader.start(program.tapped)
-        _work(settings, clock=clock, store=store, identity=identity, transport=transport, program=program, page=page)
+        reader.start(program.tapped, on_state=program.reader_changed)
+        try:
+            _work(
+                settings, clock=clock, store=store, identity=identity, transport=transport, program=program, page=page
+            )
+        finally:
+            reader.stop()
     store.close()
     return 0
 

@@ -38,6 +38,7 @@ class Program:
         self._clock = clock
         self._inbox: queue.Queue[tuple[Callable[[Terminal], None], Future[None]]] = queue.Queue(INBOX_LENGTH_MAX)
         self.stopping = threading.Event()
+        self.reader_state = ReaderState.OK
 
     def submit(self, work: Callable[[Terminal], None]) -> "Future[None]":
         """Have something done in the terminal's thread; the future is done when its effect shows. Raises BusyError."""
@@ -54,6 +55,16 @@ class Program:
             self.submit(lambda terminal: terminal.tap(reading))
         except BusyError:
             _log.warning("tap_dropped")
+
+    def reader_changed(self, state: ReaderState, detail: str) -> None:
+        """Take from any thread that the reader went or came; what it did at first is no change if it works."""
+        if state is self.reader_state:
+            return
+        self.reader_state = state
+        try:
+            self.submit(lambda terminal: terminal.reader_changed(state, detail=detail))
+        except BusyError:
+            _log.warning("reader_change_dropped", state=str(state))
 
     def session_over(self, session_id: UUID) -> None:
         """Take the server's word, from any thread, that a session is over; one too many comes again in a minute."""
@@ -89,7 +100,7 @@ class Program:
             try:
                 heard = journal.unsent_count() == 0 or delivery.deliver()
                 if heard and self._clock.mono_ms() >= next_hello_ms:
-                    heard = delivery.say_hello(reader=ReaderState.OK)
+                    heard = delivery.say_hello(reader=self.reader_state)
                     next_hello_ms = self._clock.mono_ms() + HELLO_EVERY_MS if heard else 0
             except Exception:  # noqa: BLE001 - outermost loop: a full disk today must not silence us for good
                 _log.exception("keeping_in_touch_failed")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from environs import Env, EnvValidationError, ValidationError, validate
 
 from card_terminal.clock import Anchor
+from card_terminal.readers.choosing import ReaderKind
 
 PREFIX = "TERMINAL_"
 PORT_MAX = 65_535
@@ -29,6 +30,8 @@ class Settings:
     cards_dir: Path
     enrolment_code: str | None
     simulate: bool
+    reader: ReaderKind
+    reader_device: str
     kiosk_port: int
     confirm_s: int
     clock_anchor: Anchor | None
@@ -62,6 +65,8 @@ def _read(env: Env) -> dict[str, Any]:
         "cards_dir": env.path("CARDS", None),
         "enrolment_code": env.str("ENROL_CODE", None),
         "simulate": env.bool("SIMULATE", default=False),
+        "reader": env.enum("READER", ReaderKind.PCSC, enum=ReaderKind, by_value=True),
+        "reader_device": env.str("READER_DEVICE", ""),
         "kiosk_port": env.int("KIOSK_PORT", 8090, validate=validate.Range(min=0, max=PORT_MAX)),
         "confirm_s": env.int("CONFIRM_S", 3, validate=validate.Range(min=0, max=60)),
         "clock_anchor": _parsed(anchor),
@@ -76,6 +81,10 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
     parser.add_argument("--cards", metavar="DIR", help="the simulated cards (default: cards in DATA)")
     parser.add_argument("--enrol-code", metavar="CODE", help="the one-time code of a new terminal")
     parser.add_argument("--simulate", action="store_const", const="1", help="cards are files: try it without a reader")
+    parser.add_argument("--reader", metavar="KIND", help="pcsc, or wedge: a reader that poses as a keyboard")
+    parser.add_argument(
+        "--reader-device", metavar="NAME", help="a part of the reader's name on PC/SC; for wedge its device, or -"
+    )
     parser.add_argument("--kiosk-port", metavar="PORT", help="where the page is shown, on 127.0.0.1 (0: any)")
     parser.add_argument("--confirm-s", metavar="SECONDS", help="the countdown before a start and an end")
     parser.add_argument("--clock-anchor", metavar="REAL,SIMULATED,SPEED", help="a simulated clock")

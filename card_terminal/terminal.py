@@ -29,6 +29,9 @@ from card_terminal.protocol import (
     ClockStep,
     EndCause,
     ExtendAnswer,
+    ReaderDown,
+    ReaderState,
+    ReaderUp,
     RefusalAnswer,
     RefusalCode,
     ReversalReason,
@@ -356,6 +359,10 @@ class Terminal:
             estimate_fen=session.cost_fen(at_ms),
         )
         self._go(Signal.ENDED, receipt=receipt, lasts_ms=self._timing.receipt_ms)
+
+    def reader_changed(self, state: ReaderState, *, detail: str) -> None:
+        """The reader stopped answering, or answers again."""
+        self._journal.record((ReaderUp if state is ReaderState.OK else ReaderDown)(detail=detail[:200]))
 
     def close_from_server(self, session_id: UUID) -> None:
         """The server says that this session is over: staff ended it, or it was given up as forgotten."""

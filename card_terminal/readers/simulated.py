@@ -19,7 +19,7 @@ from card_terminal.crypto.sun import PiccData, encrypt_picc_data, sun_mac
 from card_terminal.protocol import CardShown, MessageError, SunCard, TypedCard
 from card_terminal.protocol.fields import CardNumber, ShortText, Uri
 from card_terminal.protocol.shapes import Between, Text, parse, to_dict
-from card_terminal.readers.reading import Reading, ReadingSink
+from card_terminal.readers.reading import Reading, ReadingSink, StateSink
 
 CARD_NAME = r"[0-9A-Za-z_-]{1,60}"
 CARDS_MAX = 500
@@ -93,8 +93,9 @@ class SimulatedReader:
         self._sink: ReadingSink | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, sink: ReadingSink) -> None:
-        """Give every reading to `sink` from now on."""
+    def start(self, sink: ReadingSink, *, on_state: StateSink | None = None) -> None:
+        """Give every reading to `sink` from now on; such a reader never fails."""
+        _ = on_state
         self._sink = sink
 
     def stop(self) -> None:
