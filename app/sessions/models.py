@@ -105,6 +105,19 @@ class Flag(StrEnum):
     """The terminal named a time that cannot be; the nearest that can be was taken."""
 
 
+# These call a person also where the box confirms the charge; the others only explain it.
+FLAGS_TO_REVIEW = (
+    Flag.AUTO_ENDED,
+    Flag.IMPLAUSIBLE_DURATION,
+    Flag.OFFLINE_LATE,
+    Flag.OFFLINE_HOT,
+    Flag.OFFLINE_OVERLAP,
+    Flag.OFFLINE_OVER_LIMIT,
+    Flag.ON_CREDIT,
+    Flag.CLOCK_DOUBTFUL,
+)
+
+
 class CardSession(Base):
     """From swipe-in to swipe-out; its id is made by the terminal, so a repeated message means the same session."""
 
@@ -290,21 +303,3 @@ class OfflineHold(Base):
     generation: Mapped[int]
     purse: Mapped[Purse]
     amount_fen: Mapped[int]
-
-
-class OfflineReview(Base):
-    """A session that was charged though it broke an offline rule: a person looks at it."""
-
-    __tablename__ = "offline_review"
-    __table_args__ = (
-        CheckConstraint("(reviewed_at IS NULL) = (reviewed_by IS NULL)", name="reviewed_is_whole"),
-        Index("ix_offline_review_open", "opened_at", postgresql_where=text("reviewed_at IS NULL")),
-    )
-
-    session_id: Mapped[UUID] = mapped_column(ForeignKey(CardSession.id), primary_key=True)
-    opened_at: Mapped[datetime] = mapped_column(Moment)
-    reviewed_at: Mapped[datetime | None] = mapped_column(Moment)
-    reviewed_by: Mapped[str | None]
-    note: Mapped[str] = mapped_column(server_default="")
-
-    session: Mapped[CardSession] = relationship()

@@ -1903,28 +1903,6 @@ def _offline() -> None:
         unique=False,
         schema="app",
     )
-    op.create_table(
-        "offline_review",
-        sa.Column("session_id", sa.Uuid(), nullable=False),
-        sa.Column("opened_at", moment, nullable=False),
-        sa.Column("reviewed_at", moment, nullable=True),
-        sa.Column("reviewed_by", sa.String(), nullable=True),
-        sa.Column("note", sa.String(), server_default="", nullable=False),
-        sa.CheckConstraint(
-            "(reviewed_at IS NULL) = (reviewed_by IS NULL)", name=op.f("ck_offline_review_reviewed_is_whole")
-        ),
-        sa.ForeignKeyConstraint(["session_id"], ["app.card_session.id"], name=op.f("fk_offline_review_session_id")),
-        sa.PrimaryKeyConstraint("session_id", name=op.f("pk_offline_review")),
-        schema="app",
-    )
-    op.create_index(
-        "ix_offline_review_open",
-        "offline_review",
-        ["opened_at"],
-        unique=False,
-        schema="app",
-        postgresql_where=sa.text("reviewed_at IS NULL"),
-    )
 
 
 def _card_making() -> None:
