@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Code, Refusal
@@ -10,7 +11,7 @@ from app.people.principals import Principal
 from app.reconciliation.models import UNPAID_USE, VERIFYING, Adjustment, BoxVerdict, Cause, ChargeVerdict, Verdict
 from app.reconciliation.policies import EXCEPTIONAL, leaves_alone
 from app.reconciliation.visibility import managed_by, owned_by
-from app.sessions.models import CardSession
+from app.sessions.models import FLAGS_TO_REVIEW, CardSession
 
 
 def list_verdicts(
@@ -45,10 +46,16 @@ def open_exception() -> ColumnElement[bool]:
     """Condition on `Verdict` and `CardSession`: a person should look, and nobody has reviewed it.
 
     It does not verify and does not wait for a box, unless a policy says that nothing follows from it; or a policy gave
-    money back, and late data say that the charge was right.
+    money back, and late data say that the charge was right; or the session itself calls for a person.
     """
     unclear = and_(Verdict.verdict.in_(EXCEPTIONAL), ~leaves_alone(Verdict.verdict))
-    return and_(Verdict.review.is_(None), or_(unclear, refunded_in_error()))
+    return and_(Verdict.review.is_(None), or_(unclear, refunded_in_error(), called_for_by_its_session()))
+
+
+def called_for_by_its_session() -> ColumnElement[bool]:
+    """Condition on `Verdict` and `CardSession`: nobody ended it, or its terminal told what a person must weigh."""
+    flagged = CardSession.flags.has_any(array([str(each) for each in FLAGS_TO_REVIEW]))
+    return and_(Verdict.verdict != ChargeVerdict.PROVISIONAL, flagged)
 
 
 def refunded_in_error() -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from itertools import groupby
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.books import PostingError
@@ -122,11 +122,16 @@ def review(
 
 
 def needs_person(session: Session, verdict: Verdict) -> bool:
-    """Say whether a person should look: an exception, or money that a policy gave back though the charge was right."""
+    """Say whether a person should look: an exception, money that went back in error, or the session's flags."""
     if is_exception(verdict):
         return True
-    refunded = select(Verdict.id).where(Verdict.id == verdict.id, Verdict.review.is_(None), reading.refunded_in_error())
-    return session.scalar(refunded) is not None
+    otherwise = (
+        select(Verdict.id)
+        .join(CardSession, CardSession.id == Verdict.session_id)
+        .where(Verdict.id == verdict.id, Verdict.review.is_(None))
+        .where(or_(reading.refunded_in_error(), reading.called_for_by_its_session()))
+    )
+    return session.scalar(otherwise) is not None
 
 
 def is_exception(verdict: Verdict) -> bool:

@@ -25,6 +25,7 @@ from app.reconciliation.pages.common import (
 )
 from app.reconciliation.queue import Order, Wanted
 from app.security import principal, require
+from app.sessions.models import FLAGS_TO_REVIEW
 from app.texts import _
 
 
@@ -48,6 +49,7 @@ def exceptions() -> Any:
             found=found,
             wanted=wanted,
             which=request.args.get("which", ""),
+            flags_to_review=FLAGS_TO_REVIEW,
             verdicts=policies.EXCEPTIONAL,
             orders=tuple(Order),
             here=here,

@@ -172,6 +172,21 @@ def test_nobody_reviews_her_own_use(world: World) -> None:
         service.review(session, session_id=charge, outcome=Review.VERIFIED, note=NOTE, reader=reader, at=at(130))
 
 
+def test_a_session_that_nobody_ended_waits_for_a_person_also_when_its_box_confirms_the_charge(world: World) -> None:
+    forgotten = world.charge(10, 70, flags=["auto_ended", "lower_bound"])
+    world.use(10, 70, until=120)
+    world.reconcile(minutes=120)
+    clerk = world.person("clerk", Role.CLERK)
+    assert world.verdict(forgotten) == "matched"
+    with world.database.transaction() as session:
+        assert list_exceptions(session, reader=clerk)[1] == 1
+        service.review(session, session_id=forgotten, outcome=Review.VERIFIED, note=NOTE, reader=clerk, at=at(130))
+        assert list_exceptions(session, reader=clerk)[1] == 0
+        session.get_one(CardSession, forgotten).flags = ["lower_bound"]
+    with pytest.raises(Refusal), world.database.transaction() as session:
+        service.review(session, session_id=forgotten, outcome=Review.VERIFIED, note=NOTE, reader=clerk, at=at(131))
+
+
 def test_new_evidence_asks_for_a_new_review(world: World) -> None:
     charge = world.charge(10, 70)
     world.play((5, STANDBY_W))
