@@ -115,6 +115,7 @@ def _work(
         delivery=delivery,
         identity=identity,
         offline=offline,
+        reader_state=lambda: program.reader_state,
     )
     page.show(terminal, viewer=viewer)
     messenger = threading.Thread(target=program.keep_in_touch, args=(delivery, journal), name="messenger")

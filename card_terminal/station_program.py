@@ -1,6 +1,7 @@
 """`testcard-station`: the station's program, from its enrolment to the last card; `--simulate` needs no hardware."""
 
 import argparse
+import queue
 import secrets
 import signal
 import sys
@@ -16,9 +17,11 @@ from card_terminal.client import TRY_TIMEOUT_S, Client, ServerTime, Transport
 from card_terminal.clock import Clock, MachineClock
 from card_terminal.enrolment import EnrolmentError
 from card_terminal.identity import Identity, keep_identity, load_identity, load_key
-from card_terminal.protocol import EnrolAnswer, MessageError, read_answer, read_refusal, sign_enrolment
+from card_terminal.protocol import EnrolAnswer, MessageError, ReaderState, read_answer, read_refusal, sign_enrolment
+from card_terminal.readers import ReaderError, Reading
 from card_terminal.readers.apdu import ApduCard
 from card_terminal.readers.ntag424 import EmulatedChip
+from card_terminal.readers.pcsc import PcscReader
 from card_terminal.store import Store
 
 _OK = 200
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         identity = _identity(store, data=data, code=options.enrol_code, transport=transport, clock=clock)
         client = Client(transport=transport, identity=identity, server_time=ServerTime(clock), pause=time.sleep)
         station.serve(client, next_card=_cards(options, stopping), show=_print, stopping=stopping)
-    except EnrolmentError as error:
+    except (EnrolmentError, ReaderError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever started it
         return 1
     finally:
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simulate", metavar="DIR", type=Path, help="chips are files here; type a name to put one down"
     )
+    parser.add_argument("--reader-device", metavar="NAME", default="", help="a part of the reader's name on PC/SC")
     return parser
 
 
@@ -86,10 +90,37 @@ def _identity(store: Store, *, data: Path, code: str | None, transport: Transpor
 
 def _cards(options: argparse.Namespace, stopping: threading.Event) -> Callable[[], ApduCard | None]:
     if options.simulate is None:
-        raise EnrolmentError("No reader is known to this version yet; try --simulate DIR.")
+        return _cards_on(PcscReader(options.reader_device))
     folder: Path = options.simulate
     folder.mkdir(parents=True, exist_ok=True)
     return lambda: _typed_chip(folder, stopping)
+
+
+def _cards_on(reader: PcscReader) -> Callable[[], ApduCard | None]:
+    """Give each chip once when it is put on the reader."""
+    put_down: queue.Queue[ApduCard] = queue.Queue()
+
+    def take(reading: Reading) -> None:
+        if reading.chip is None:
+            _print("此卡不能制作", "This kind of card cannot be made")
+        else:
+            put_down.put(reading.chip)
+
+    def tell(state: ReaderState, _detail: str) -> None:
+        if state is ReaderState.DOWN:
+            _print("读卡器未连接", "The reader does not answer")
+        else:
+            _print("请放上卡片", "Put a card on the reader")
+
+    reader.start(take, on_state=tell)
+
+    def next_card() -> ApduCard | None:
+        try:
+            return put_down.get(timeout=station.POLL_S)
+        except queue.Empty:
+            return None
+
+    return next_card
 
 
 def _typed_chip(folder: Path, stopping: threading.Event) -> ApduCard | None:

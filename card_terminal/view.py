@@ -1,5 +1,6 @@
 """The screen in words and numbers, as JSON: for the kiosk page, and for programs that drive a simulated terminal."""
 
+from collections.abc import Callable
 from typing import Any
 
 from card_terminal.clock import Clock
@@ -8,8 +9,16 @@ from card_terminal.delivery import Delivery
 from card_terminal.identity import Identity
 from card_terminal.journal import Journal
 from card_terminal.offline.book import OfflineBook
-from card_terminal.protocol import Bilingual, EventKind, Words, refusal, whole_seconds
-from card_terminal.screen import Candidate, Notice, Receipt, Screen
+from card_terminal.protocol import (
+    Bilingual,
+    EventKind,
+    ReaderState,
+    RefusalCode,
+    Words,
+    refusal,
+    whole_seconds,
+)
+from card_terminal.screen import Candidate, Notice, Receipt, Screen, local_notice
 from card_terminal.session import RunningSession
 
 
@@ -24,6 +33,7 @@ class Viewer:
         configuration: Configuration,
         delivery: Delivery,
         identity: Identity,
+        reader_state: Callable[[], ReaderState] = lambda: ReaderState.OK,
         offline: OfflineBook | None = None,
     ) -> None:
         self._clock = clock
@@ -31,6 +41,7 @@ class Viewer:
         self._configuration = configuration
         self._delivery = delivery
         self._identity = identity
+        self._reader_state = reader_state
         self._offline = offline
 
     def view(self, screen: Screen) -> dict[str, Any]:
@@ -109,6 +120,8 @@ class Viewer:
         }
 
     def _trouble(self) -> dict[str, Any] | None:
+        if self._reader_state() is ReaderState.DOWN:
+            return _notice(local_notice(RefusalCode.READER_DOWN))
         said = self._delivery.last_refusal
         if said is None:
             return None

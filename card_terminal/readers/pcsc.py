@@ -181,7 +181,10 @@ def _scard() -> Any:
         # Here, because the terminal must start without it, and because it reads PCSCLITE_CSOCK_NAME when it is loaded.
         from smartcard import scard  # noqa: PLC0415
     except ImportError as error:
-        raise ReaderError("PC/SC needs pyscard: pip install --require-hashes -r requirements-pcsc.txt") from error
+        raise ReaderError(
+            "PC/SC needs pyscard: pip install --require-hashes -r requirements-pcsc.txt"
+            " (--simulate tries everything without a reader)"
+        ) from error
     return scard
 
 

@@ -91,9 +91,7 @@ class WedgeReader:
 
     def __init__(self, device: str) -> None:
         if not device:
-            raise ReaderError(
-                "a reader that types needs its device: TERMINAL_READER_DEVICE=/dev/input/by-id/…-event-kbd"
-            )
+            raise ReaderError("A reader that types needs its device: --reader-device /dev/input/by-id/…-event-kbd")
         self._device = device
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

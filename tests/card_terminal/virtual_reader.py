@@ -118,6 +118,8 @@ class LyingCard:
     def _read(self, count: int) -> bytes:
         content = b""
         while len(content) < count:
+            # vpcd sends length and content apart, and would wait 40 ms for a lazy acknowledgement in between.
+            self._wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             part = self._wire.recv(count - len(content))
             if not part:
                 raise EOFError
