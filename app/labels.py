@@ -464,6 +464,7 @@ LABELS: dict[str, dict[str, Label]] = {
     },
     "calibration_method": {
         "otsu": Label(_l("from the readings")),
+        "none": Label(_l("ended, for the box moved")),
         "hand": Label(_l("by hand")),
     },
     "dead_reason": {

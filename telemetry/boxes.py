@@ -10,11 +10,12 @@ from telemetry.messages import CODE, shard_of
 from telemetry.models import CHANNELS_MAX, Box, CalibrationVersion, ChannelState, DirtyRange
 from telemetry.passwords import verifier_of
 from telemetry.states import Calibration, Dated
-from telemetry.times import to_ms
+from telemetry.times import from_ms, to_ms
 
 # What `telemetry.derive` tries to take for a box: nobody judges its readings while this is held.
 LOCK_DERIVE = text("SELECT pg_advisory_xact_lock(hashtextextended('telemetry.derive:' || :box, 0))")
 # "Until the newest": later than any reading, and still a moment that every driver can carry.
+NONE = "none"
 FAR_FUTURE = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
 
@@ -84,11 +85,7 @@ def set_calibration(
     if not 0 < (calibration.standby_threshold_w or calibration.run_threshold_w / 2) < calibration.run_threshold_w:
         raise TelemetryRefused(Refusal.THRESHOLDS_WRONG)
     session.execute(LOCK_DERIVE, {"box": code})
-    newest = session.scalar(
-        select(func.max(CalibrationVersion.version)).where(
-            CalibrationVersion.box == code, CalibrationVersion.channel == channel
-        )
-    )
+    newest = _newest_version(session, code=code, channel=channel)
     state = session.get(ChannelState, (code, channel), populate_existing=True)
     is_judged = newest is not None and state is not None and state.last_live_at > at
     if is_judged and recompute_by is None:
@@ -112,8 +109,46 @@ def set_calibration(
     return row
 
 
+def end_calibration(session: Session, *, code: str, channel: int, at: datetime) -> None:
+    """Let no calibration hold from `at` on, until the next: the channel meters something else now.
+
+    Where none holds nothing changes. Raises box_unknown, channel_unknown.
+    """
+    box = _locked(session, code=code)
+    if not 0 <= channel < box.channels:
+        raise TelemetryRefused(Refusal.CHANNEL_UNKNOWN)
+    session.execute(LOCK_DERIVE, {"box": code})
+    dated = calibrations(session, code=code, channel=channel)
+    if not dated or dated[-1].calibration is None:
+        return
+    row = CalibrationVersion(
+        box=code,
+        channel=channel,
+        version=(_newest_version(session, code=code, channel=channel) or 0) + 1,
+        valid_from=max(at, from_ms(dated[-1].valid_from_ms)),
+        method=NONE,
+        run_threshold_w=None,
+        standby_threshold_w=None,
+        hysteresis_decades=0.0,
+        bridge_s=0,
+        run_s_min=0,
+        gap_s=0,
+        recomputed_by=None,
+    )
+    session.add_all([row, DirtyRange(box=code, channel=channel, from_at=at, until_at=FAR_FUTURE)])
+    session.flush()
+
+
+def _newest_version(session: Session, *, code: str, channel: int) -> int | None:
+    return session.scalar(
+        select(func.max(CalibrationVersion.version)).where(
+            CalibrationVersion.box == code, CalibrationVersion.channel == channel
+        )
+    )
+
+
 def calibrations(session: Session, *, code: str, channel: int) -> list[Dated]:
-    """Give every calibration of a channel with the moment from which it holds, oldest first."""
+    """Give every calibration of a channel with the moment from which it holds or none does, oldest first."""
     rows = session.scalars(
         select(CalibrationVersion)
         .where(CalibrationVersion.box == code, CalibrationVersion.channel == channel)
@@ -123,7 +158,9 @@ def calibrations(session: Session, *, code: str, channel: int) -> list[Dated]:
         Dated(
             valid_from_ms=to_ms(row.valid_from),
             version=row.version,
-            calibration=Calibration(
+            calibration=None
+            if row.run_threshold_w is None
+            else Calibration(
                 run_threshold_w=row.run_threshold_w,
                 standby_threshold_w=row.standby_threshold_w,
                 method=row.method,

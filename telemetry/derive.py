@@ -19,7 +19,7 @@ from telemetry.models import ChannelState, CollectorSession, DeriveTrouble, Powe
 from telemetry.queries import watermark
 from telemetry.sessions import Use, rest_s, uses
 from telemetry.spans import Span, power_spans, replaced
-from telemetry.states import Dated, Stretch, stretches
+from telemetry.states import Dated, Stretch, settings_of, stretches
 from telemetry.times import from_ms, to_ms
 from telemetry.windows import Piece, Window, take_pieces, window
 
@@ -268,7 +268,7 @@ def _finalise(session: Session, *, box: str, complete_until: datetime, now: date
     ).all()
     for row in rows:
         dated = calibrations(session, code=box, channel=row.channel)
-        quiet = timedelta(seconds=max(rest_s(each.calibration) for each in dated))
+        quiet = timedelta(seconds=max(rest_s(each) for each in settings_of(dated)))
         if row.last_run_at + quiet <= complete_until:
             _lock_numbers(session)
             row.final = True

@@ -307,11 +307,15 @@ class ShardLease(Base):
 
 
 class CalibrationVersion(Base):
-    """The thresholds that part off, standby and running of one channel, from a moment on; never edited."""
+    """The thresholds that part off, standby and running of one channel, from a moment on; never edited.
+
+    One of the method `none` ends what held before: the meter was moved, and nobody knows what its power means now.
+    """
 
     __tablename__ = "calibration"
     __table_args__ = (
-        CheckConstraint("method IN ('otsu', 'hand')", name="method_known"),
+        CheckConstraint("method IN ('otsu', 'hand', 'none')", name="method_known"),
+        CheckConstraint("(method = 'none') = (run_threshold_w IS NULL)", name="none_has_no_threshold"),
         CheckConstraint("run_threshold_w > 0", name="run_threshold_positive"),
         CheckConstraint("standby_threshold_w < run_threshold_w", name="standby_below_run"),
     )
@@ -321,7 +325,7 @@ class CalibrationVersion(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     valid_from: Mapped[datetime]
     method: Mapped[str]
-    run_threshold_w: Mapped[float]
+    run_threshold_w: Mapped[float | None]
     standby_threshold_w: Mapped[float | None]  # None: off and standby cannot be told apart
     hysteresis_decades: Mapped[float]
     bridge_s: Mapped[int]

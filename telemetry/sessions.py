@@ -46,7 +46,7 @@ def rest_s(calibration: Calibration) -> int:
 
 def uses(parts: Sequence[Stretch], *, calibrations: Sequence[Dated]) -> list[Use]:
     """Give the collector sessions within gapless stretches, in order of time."""
-    by_version = {dated.version: dated.calibration for dated in calibrations}
+    by_version = {each.version: each.calibration for each in calibrations if each.calibration is not None}
     found: list[Use] = []
     for first, last in _joined_runs(parts, by_version):
         calibration = by_version[parts[first].version]

@@ -22,7 +22,11 @@ def power_spans(parts: Iterable[Stretch], *, calibrations: Sequence[Dated]) -> l
     Running is on, and standby is. What does not run is off where the calibration in force tells off from standby, else
     idle: it may have been on.
     """
-    has_standby = {dated.version: dated.calibration.standby_threshold_w is not None for dated in calibrations}
+    has_standby = {
+        dated.version: dated.calibration.standby_threshold_w is not None
+        for dated in calibrations
+        if dated.calibration is not None
+    }
     return merged(
         Span(
             part.start_ms,

@@ -46,11 +46,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dated:
-    """A calibration and the moment from which it holds."""
+    """A calibration and the moment from which it holds; None: from here on none does, for the meter moved elsewhere."""
 
     valid_from_ms: int
     version: int
-    calibration: Calibration
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,8 @@ class _Walk:
     def __init__(self, calibrations: Sequence[Dated]) -> None:
         self.stretches: list[Stretch] = []
         self._dated = sorted(calibrations, key=lambda dated: (dated.valid_from_ms, dated.version))
-        self._thresholds = [_Thresholds(dated.calibration) for dated in self._dated]
+        known = [None if dated.calibration is None else _Thresholds(dated.calibration) for dated in self._dated]
+        self._known = known
         self._in_force = -1
         self._state = State.UNKNOWN
         self._was_certain = False  # the newest sample's state, whatever was before it
@@ -154,17 +155,26 @@ class _Walk:
             return
         if self._at_ms is not None and samples[0][0] > self._at_ms:
             self._bridge(reading, until_ms=samples[0][0], power_w_after=samples[0][2])
-        if self._in_force < 0:
+        thresholds = self._thresholds
+        if thresholds is None:
             self._extend(State.UNKNOWN, reading.start_ms if self._at_ms is None else self._at_ms, reading.end_ms)
             self._state, self._between_from_ms = State.UNKNOWN, None
         else:
-            self._sample(samples, doubtful=reading.clock_doubtful)
+            self._sample(samples, thresholds, doubtful=reading.clock_doubtful)
         self._at_ms = reading.end_ms
         self._last = reading
 
-    def _sample(self, samples: list[tuple[int, int, float]], *, doubtful: bool) -> None:
+    @property
+    def _thresholds(self) -> _Thresholds | None:
+        return self._known[self._in_force] if self._in_force >= 0 else None
+
+    @property
+    def _calibration(self) -> Calibration | None:
+        return self._dated[self._in_force].calibration if self._in_force >= 0 else None
+
+    def _sample(self, samples: list[tuple[int, int, float]], thresholds: _Thresholds, *, doubtful: bool) -> None:
         """The inner loop of the whole product's telemetry: local names, hardly any calls."""
-        thresholds, state, certain = self._thresholds[self._in_force], self._state, False
+        state, certain = self._state, False
         version = self._dated[self._in_force].version
         current = self.stretches[-1] if self.stretches else None
         for start_ms, end_ms, power_w in samples:
@@ -196,7 +206,8 @@ class _Walk:
         if until_ms - gap_from_ms <= 2 * reading.step_ms and self.stretches:
             self.stretches[-1].end_ms = until_ms
             return
-        is_long = self._in_force < 0 or until_ms - gap_from_ms > self._dated[self._in_force].calibration.gap_s * 1000
+        calibration = self._calibration
+        is_long = calibration is None or until_ms - gap_from_ms > calibration.gap_s * 1000
         if is_long:
             self._between_from_ms = None
         inferred = self._inferred(reading, gap_ms=until_ms - gap_from_ms, power_w_after=power_w_after)
@@ -217,12 +228,12 @@ class _Walk:
 
         Both sides must be in one state, and the energy such that no use fits in, or no pause.
         """
-        if self._last is None or self._in_force < 0 or self._state is State.UNKNOWN:
+        thresholds, calibration = self._thresholds, self._calibration
+        if self._last is None or thresholds is None or calibration is None or self._state is State.UNKNOWN:
             return None
         used_wh = _energy_between_wh(self._last, reading)
         if used_wh is None:
             return None
-        thresholds = self._thresholds[self._in_force]
         after, _ = thresholds.next(max(power_w_after, POWER_W_FLOOR), before=self._state)
         sides = (self._last.powers_w, reading.powers_w)
         hours = gap_ms / MS_PER_HOUR
@@ -239,7 +250,7 @@ class _Walk:
         idle_w = max(
             max((power_w for power_w in powers_w if power_w < thresholds.run), default=0.0) for powers_w in sides
         )
-        shortest_run_wh = thresholds.run * self._dated[self._in_force].calibration.run_s_min / 3600
+        shortest_run_wh = thresholds.run * calibration.run_s_min / 3600
         most_wh = COUNTER_ERROR * idle_w * hours + max(shortest_run_wh, COUNTER_STEP_WH)
         least_wh = thresholds.on_below * hours - COUNTER_STEP_WH if after is State.STANDBY else 0.0
         return (after, used_wh) if least_wh <= used_wh <= most_wh else None
@@ -305,6 +316,11 @@ def rests(parts: Sequence[Stretch], *, gap_s: int) -> Iterator[tuple[int, int]]:
             certain_ms = part.certain_from_ms if part.state is not State.UNKNOWN or is_reset else None
     if certain_ms is not None and parts:
         yield certain_ms, parts[-1].end_ms
+
+
+def settings_of(calibrations: Iterable[Dated]) -> list[Calibration]:
+    """Give the calibrations among these that hold at some time."""
+    return [dated.calibration for dated in calibrations if dated.calibration is not None]
 
 
 def is_gapless(parts: Sequence[Stretch]) -> bool:

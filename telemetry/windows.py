@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from telemetry.models import DirtyRange, Message
 from telemetry.readings import MESSAGE_SPAN_MAX, readings
 from telemetry.sessions import rest_s
-from telemetry.states import MEMORY_MS, Calibration, Dated, Reading, rests, stretches
+from telemetry.states import MEMORY_MS, Calibration, Dated, Reading, rests, settings_of, stretches
 from telemetry.times import to_ms
 
 REACH = timedelta(hours=2)  # how far to look for a rest at first; doubled until one is found
@@ -67,7 +67,7 @@ def window(session: Session, piece: Piece, *, dated: list[Dated]) -> Window:
     extent = _extent(session, box=piece.box, channel=piece.channel)
     if extent is None:
         return Window(readings=[], cut_from_ms=None, cut_until_ms=None)
-    settings = [each.calibration for each in dated] or [Calibration(run_threshold_w=1.0)]
+    settings = settings_of(dated) or [Calibration(run_threshold_w=1.0)]
     rest_ms = max(rest_s(calibration) for calibration in settings) * 1000
     gap_s = max(calibration.gap_s for calibration in settings)
     before = after = REACH

@@ -13,7 +13,7 @@ import telemetry.queries
 from app.devices.models import BoxPlacement
 from app.reconciliation.cases import Case, Charge, Run
 from app.reconciliation.silence import FAR_FUTURE_S, rules_of, settled_through
-from app.reconciliation.spans import Span, Spans, subtract, union
+from app.reconciliation.spans import Span, Spans, clip, subtract, union
 from app.reconciliation.times import from_s, to_s
 from app.sessions.models import CardSession, SessionStatus
 from telemetry.models import CollectorSession, DirtyRange
@@ -199,15 +199,25 @@ def _unknown(session: Session, placed: Sequence[_Placed], *, hull: Span) -> Span
 
 def _known(session: Session, place: _Placed, *, hull: Span) -> Spans:
     here = place.within(hull)
-    dated = telemetry.boxes.calibrations(session, code=place.box, channel=place.channel)
-    if not dated:
+    judged = clip(_calibrated(session, place), to=here)
+    if not judged:
         return ()
-    # Before its first calibration a box measures, but nobody can say what it saw.
-    judged = union([Span(max(dated[0].valid_from_ms // 1000, here.start_s), here.end_s)])
     gaps = telemetry.queries.coverage(
         session, box=place.box, channel=place.channel, start=from_s(here.start_s), end=from_s(here.end_s)
     ).gaps
     return subtract(judged, union(Span(to_s(since), to_s(until)) for since, until in gaps))
+
+
+def _calibrated(session: Session, place: _Placed) -> Spans:
+    """Give when a calibration held: without one a box measures, but nobody can say what it saw."""
+    dated = telemetry.boxes.calibrations(session, code=place.box, channel=place.channel)
+    begins_s = [each.valid_from_ms // 1000 for each in dated]
+    ends_s = [*begins_s[1:], FAR_FUTURE_S]
+    return union(
+        Span(begin_s, end_s)
+        for each, begin_s, end_s in zip(dated, begins_s, ends_s, strict=False)
+        if each.calibration is not None
+    )
 
 
 def _settled_s(session: Session, placed: Sequence[_Placed]) -> int:

@@ -9,6 +9,9 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# Every batch changes the rows of its boxes: pages keep room for the new row beside the old one.
+ROOM_FOR_UPDATES = {"fillfactor": 50}
+
 
 def upgrade() -> None:
     op.execute("CREATE SEQUENCE telemetry.session_change")
@@ -58,14 +61,17 @@ def _create_boxes() -> None:
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
-        sa.Column("run_threshold_w", sa.Double(), nullable=False),
+        sa.Column("run_threshold_w", sa.Double(), nullable=True),
         sa.Column("standby_threshold_w", sa.Double(), nullable=True),
         sa.Column("hysteresis_decades", sa.Double(), nullable=False),
         sa.Column("bridge_s", sa.BigInteger(), nullable=False),
         sa.Column("run_s_min", sa.BigInteger(), nullable=False),
         sa.Column("gap_s", sa.BigInteger(), nullable=False),
         sa.Column("recomputed_by", sa.Text(), nullable=True),
-        sa.CheckConstraint("method IN ('otsu', 'hand')", name="ck_calibration_method_known"),
+        sa.CheckConstraint("method IN ('otsu', 'hand', 'none')", name="ck_calibration_method_known"),
+        sa.CheckConstraint(
+            "(method = 'none') = (run_threshold_w IS NULL)", name="ck_calibration_none_has_no_threshold"
+        ),
         sa.CheckConstraint("run_threshold_w > 0", name="ck_calibration_run_threshold_positive"),
         sa.CheckConstraint("standby_threshold_w < run_threshold_w", name="ck_calibration_standby_below_run"),
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_calibration_box"),
@@ -156,6 +162,7 @@ def _create_messages() -> None:
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_high_water_box"),
         sa.PrimaryKeyConstraint("box", "boot", name="pk_high_water"),
         schema="telemetry",
+        postgresql_with=ROOM_FOR_UPDATES,
     )
     op.create_table(
         "clock_offset",
@@ -173,6 +180,7 @@ def _create_messages() -> None:
         sa.ForeignKeyConstraint(["box"], ["telemetry.box.code"], name="fk_clock_offset_box"),
         sa.PrimaryKeyConstraint("box", "boot", name="pk_clock_offset"),
         schema="telemetry",
+        postgresql_with=ROOM_FOR_UPDATES,
     )
     op.create_table(
         "dirty_range",

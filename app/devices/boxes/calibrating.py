@@ -276,6 +276,9 @@ def _hold(
 ) -> CalibrationAttempt:
     if valid_from > at:
         raise errors.Refusal(errors.Code.TIMES_REVERSED)
+    # What the box measured where it stood before is another instrument's.
+    stood_since = stands_since(session, box=attempt.box, channel=attempt.channel)
+    valid_from = valid_from if stood_since is None else max(valid_from, min(stood_since, at))
     row = boxes.set_calibration(
         session,
         code=attempt.box,
@@ -315,6 +318,9 @@ def _work(
     has_moved: bool,
     is_drifted: bool,
 ) -> Work | None:
+    if version is not None and version.run_threshold_w is None:
+        is_tried_here = attempt is not None and attempt.reason is not None and attempt.at >= placement.valid_from
+        return Work.REFUSED if is_tried_here else Work.MOVED
     if version is None:
         return Work.REFUSED if attempt is not None and attempt.reason is not None else Work.MISSING
     # A calibration may be made to hold from before the box stood here, and is of here all the same.

@@ -88,8 +88,9 @@ def place_box(
 ) -> BoxPlacement:
     """Say that from now on this channel of this box meters that instrument; what it metered before ends now.
 
-    What it measured until now stays with the instrument where it stood. Raises Refusal: NOT_FOUND for the instrument,
-    the box or the channel, BOX_REVOKED, ALREADY_DECIDED when the box moved after `at`.
+    What it measured until now stays with the instrument where it stood. Its calibration ends with the move to another
+    instrument: until somebody calibrates it there, what it sees there says nothing. Raises Refusal: NOT_FOUND for the
+    instrument, the box or the channel, BOX_REVOKED, ALREADY_DECIDED when the box moved after `at`.
     """
     if session.get(Instrument, instrument_id) is None or channel >= box_in_service(session, box).channels:
         raise errors.Refusal(errors.Code.NOT_FOUND)
@@ -99,6 +100,10 @@ def place_box(
             return current
         _end(current, at=at)
         session.flush()
+    before = _newest_place(session, box=box, channel=channel)
+    if before is not None and before.instrument_id != instrument_id:
+        # What its power means there is not known until somebody calibrates it there.
+        boxes.end_calibration(session, code=box, channel=channel, at=at)
     placement = BoxPlacement(box=box, channel=channel, instrument_id=instrument_id, valid_from=at)
     session.add(placement)
     session.flush()
@@ -152,6 +157,15 @@ def _present(session: Session, code: str) -> list[BoxPlacement]:
 
 def _present_channel(session: Session, *, box: str, channel: int) -> BoxPlacement | None:
     return next((each for each in _present(session, box) if each.channel == channel), None)
+
+
+def _newest_place(session: Session, *, box: str, channel: int) -> BoxPlacement | None:
+    return session.scalar(
+        select(BoxPlacement)
+        .where(BoxPlacement.box == box, BoxPlacement.channel == channel)
+        .order_by(BoxPlacement.valid_from.desc(), BoxPlacement.id.desc())
+        .limit(1)
+    )
 
 
 def _end(placement: BoxPlacement, *, at: datetime) -> None:

@@ -92,6 +92,7 @@ def watched_around(
     reduced = reduce_samples(measured, limit=min(points_max, POINTS_MAX))
     states = state_at(spans, (at_ms for at_ms, _power_w in reduced))
     holding = _holding(dated, at=start)
+    calibration = None if holding is None else holding.calibration
     watched = Watched(
         box=placement.box,
         channel=placement.channel,
@@ -102,9 +103,9 @@ def watched_around(
         states=tuple(Stretch(from_ms(span.start_ms), from_ms(span.end_ms), span.state) for span in spans),
         gaps=telemetry.coverage(session, box=placement.box, channel=placement.channel, start=since, end=until).gaps,
         runs=tuple(runs[:RUNS_MAX]),
-        calibration_version=None if holding is None else holding.version,
-        run_threshold_w=None if holding is None else holding.calibration.run_threshold_w,
-        standby_threshold_w=None if holding is None else holding.calibration.standby_threshold_w,
+        calibration_version=None if holding is None or calibration is None else holding.version,
+        run_threshold_w=None if calibration is None else calibration.run_threshold_w,
+        standby_threshold_w=None if calibration is None else calibration.standby_threshold_w,
     )
     return Shown(watched, since, until)
 

@@ -10,9 +10,10 @@ from app.metrics.reading import read
 from app.people import service as people
 from app.people.models import Role
 from telemetry.commands import Configuration, Threshold
+from telemetry.times import to_ms
 from tests.app import builders
 from tests.app.reconciliation.world import World
-from tests.telemetry.wire import BOX, at, to_ms
+from tests.telemetry.wire import BOX, at
 
 DOOR = f"/api/v1/boxes/{BOX}/configuration"
 WANTED: dict[str, Any] = {

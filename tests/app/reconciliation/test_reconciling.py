@@ -8,8 +8,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.devices.boxes import calibrating, enrolment
 from app.devices.models import BoxPlacement
 from app.errors import Refusal
 from app.instruments.models import CustomerClass
@@ -18,9 +20,11 @@ from app.reconciliation import matching, service
 from app.reconciliation.cases import Case, Outcome, Settings
 from app.reconciliation.models import Verdict
 from app.sessions.models import CardSession
+from telemetry.queries import live_states
+from telemetry.states import State
 from tests.app import builders
 from tests.app.reconciliation.world import World
-from tests.telemetry.wire import RUN_W, STANDBY_W, at, minute
+from tests.telemetry.wire import BOX, RUN_W, STANDBY_W, at, minute
 
 
 def test_a_used_and_charged_hour_becomes_a_verified_usage_record(world: World) -> None:
@@ -191,6 +195,41 @@ def test_a_box_moved_in_the_middle_of_a_run_counts_for_each_instrument_up_to_the
     world.reconcile(minutes=120)
     assert [world.verdict(charge) for charge in charges] == ["matched", "matched"]
     assert world.box_verdicts() == ["covered", "covered"]
+
+
+def test_a_box_moved_to_another_instrument_accuses_nobody_there_until_it_is_calibrated_there(world: World) -> None:
+    with world.database.transaction() as session:
+        other_id = builders.instrument(session).id
+    charges = [world.charge(10, 70), world.charge(150, 210, instrument_id=other_id)]
+    world.use(12, 66, until=120)
+    world.database.run(
+        lambda session: enrolment.place_box(
+            session, box=BOX, channel=0, instrument_id=other_id, actor="admin", at=at(120)
+        )
+    )
+    world.use(154, 206, until=260)
+    world.reconcile(minutes=260)
+    assert [world.verdict(charge) for charge in charges] == ["matched", "no_evidence"]
+    assert world.box_verdicts() == ["covered"]
+    with world.database.reader() as session:
+        assert live_states(session, boxes=[BOX], now=at(260))[BOX, 0].state is State.UNKNOWN
+
+    def calibrate(session: Session) -> None:
+        calibrating.set_by_hand(
+            session,
+            box=BOX,
+            channel=0,
+            run_threshold_w=40.0,
+            standby_threshold_w=None,
+            valid_from=at(120),
+            actor="admin",
+            at=at(260),
+        )
+
+    world.database.run(calibrate)
+    world.server.derive(now=at(261))
+    world.reconcile(minutes=261)
+    assert [world.verdict(charge) for charge in charges] == ["matched", "matched"]
 
 
 def test_two_workers_at_once_write_one_verdict_and_one_record(world: World) -> None:
