@@ -9,15 +9,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, joinedload
 
-from app.devices.messages import ACCEPTED, Effect, from_epoch_ms, parked
+from app.devices.messages import ACCEPTED, Effect, parked
 from app.devices.models import EventOutcome, Terminal
 from app.instruments.models import Instrument, InstrumentGroup
 from app.sessions import charging, money
 from app.sessions.models import TRANSITIONS, CardSession, Flag, SessionStatus, SessionTombstone, Step
 from card_terminal import protocol
 
-# Events reach an online server within seconds; what comes later was kept while the terminal was offline.
-ONLINE_WITHIN = timedelta(seconds=60)
 # How much more than the time that passed a terminal may report before a person should look.
 DURATION_TOLERANCE = timedelta(seconds=120)
 RECEIPT_CHARACTERS = 12
@@ -76,7 +74,7 @@ def apply_event(session: Session, terminal: Terminal, event: protocol.Event, *, 
 def _apply(session: Session, row: CardSession, event: protocol.Event, *, at: datetime) -> Effect:
     match event.body:
         case protocol.Started():
-            return _started(row, occurred_at=from_epoch_ms(event.wall_ms), at=at)
+            return _started(row, at=at)
         case protocol.Ended() as body:
             return _ended(session, row, body, at=at)
         case protocol.Reversal():
@@ -129,12 +127,12 @@ def _unknown(session: Session, terminal: Terminal, body: protocol.EventBody, *, 
     return ACCEPTED
 
 
-def _started(row: CardSession, *, occurred_at: datetime, at: datetime) -> Effect:
+def _started(row: CardSession, *, at: datetime) -> Effect:
     if not step(row, Step.STARTED):
         return parked("STARTED_TWICE" if row.started_at else "STARTED_AFTER_END")
-    online = at - row.authorized_at <= ONLINE_WITHIN
-    row.started_at = at if online else min(max(occurred_at, row.authorized_at), at)
-    row.latest_end_at = row.started_at + timedelta(minutes=row.minutes)
+    # The person may work as soon as the terminal hears that the money is held, and its screen reckons the cost from
+    # there. What she pays must not hang on how long the report of it was on its way, nor on the terminal's wall clock.
+    row.started_at = row.authorized_at
     row.alive_at = at
     return ACCEPTED
 
@@ -151,6 +149,8 @@ def _ended(session: Session, row: CardSession, body: protocol.Ended, *, at: date
         return parked("ENDED_BEFORE_STARTED" if row.status is SessionStatus.HELD else "ENDED_TWICE")
     if body.lower_bound:
         flag(row, Flag.LOWER_BOUND)
+    if body.cause is protocol.EndCause.TAKEN_OVER:
+        flag(row, Flag.TAKEN_OVER)
     duration = _plausible(row, timedelta(seconds=protocol.whole_seconds(body.elapsed_ms)), at=at)
     capture(session, row, duration=duration, samples=body.samples or 0, at=at)
     return Effect(
@@ -162,15 +162,12 @@ def _ended(session: Session, row: CardSession, body: protocol.Ended, *, at: date
 
 
 def _plausible(row: CardSession, reported: timedelta, *, at: datetime) -> timedelta:
-    """Bound a reported duration by the time that passed since the hold, and put the start where both fit."""
+    """Bound a reported duration by the time that passed since the hold."""
     # Not below zero, also when this server's clock is behind the one that held the money.
     passed = max(timedelta(0), at - row.authorized_at)
     if reported > passed + DURATION_TOLERANCE:
         flag(row, Flag.IMPLAUSIBLE_DURATION)
         reported = passed
-    if row.started_at is not None and row.started_at + reported > at:
-        # `started` came later than `ended`, seconds or, from a terminal that was offline, hours: it ran earlier.
-        row.started_at = max(row.authorized_at, at - reported)
     return reported
 
 

@@ -121,20 +121,33 @@ def test_a_server_whose_clock_went_back_still_takes_the_end_of_a_session(site: S
     assert (ended["status"], ended["amount_fen"]) == ("accepted", 50)
 
 
-def test_a_session_told_hours_later_is_put_where_it_ran(site: Site) -> None:
-    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
-    authorized = terminal.hold(card, minutes=120, session_id=session_id).get_json()["server_time"]
-    started = terminal.event(protocol.Started(session_id=session_id), wall_ms=authorized + 5_000)
-    taps.advance(timedelta(hours=3))
+NIGHT_AT_HALF = {"per_hour": {"price_fen": 60_00}, "windows": [{"from": "18:00", "to": "08:00", "percent": 50}]}
 
+
+@pytest.mark.parametrize("wall", [timedelta(0), timedelta(hours=3), timedelta(hours=-3)], ids=str)
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(seconds=45), timedelta(hours=1, seconds=50)], ids=str)
+def test_how_late_a_start_is_told_and_by_which_clock_changes_no_price(
+    site: Site, late: timedelta, wall: timedelta
+) -> None:
+    clock.set_anchor(
+        clock.Anchor(real=clock.real_now(), simulated=datetime(2026, 11, 2, 9, 49, 30, tzinfo=UTC), speed=0.0)
+    )
+    terminal, card, session_id = site.terminal(rules=NIGHT_AT_HALF), site.card(), uuid4()
+    terminal.hold(card, minutes=30, session_id=session_id)
+    wall_ms = taps.now_ms() + int(wall.total_seconds() * 1000)
+    started = terminal.event(protocol.Started(session_id=session_id), wall_ms=wall_ms)
+    ended = terminal.event(
+        protocol.Ended(session_id=session_id, elapsed_ms=20 * 60_000, cause=protocol.EndCause.TAPPED), wall_ms=wall_ms
+    )
+
+    taps.advance(late)
     terminal.deliver(started)
-    ended = terminal.end(session_id, minutes=100)
+    taps.advance(max(timedelta(minutes=20) - late, timedelta(0)))
+    charged = terminal.deliver(ended)[0]["amount_fen"]
 
     row = site.session(session_id)
-    assert ended["amount_fen"] == 50_00
-    assert row.started_at is not None
-    assert timedelta(seconds=4.9) < row.started_at - row.authorized_at <= timedelta(seconds=5)
-    assert row.flags == []
+    # Eleven minutes by day at 1 yuan and nine by night at half of it, from 17:49 to 18:09.
+    assert (charged, row.started_at, row.flags) == (11_00 + 4_50, row.authorized_at, [])
 
 
 def test_a_reboot_that_hid_time_is_flagged(site: Site) -> None:
