@@ -26,7 +26,7 @@ from telemetry.messages import SHARDS, Topic, encode_ack
 from telemetry.shards import Broker, ShardSession
 from telemetry.wishes import Wishes
 
-BATCH_MAX = 1000
+BATCH_WAKE, BATCH_MAX = 1000, 4000
 FLUSH_S = 0.2
 # Of our own acknowledgement, per box; while a backlog is worked off less often, yet before a box would send again.
 ACK_INTERVAL_S, ACK_INTERVAL_BUSY_S = 1.0, 2.5
@@ -66,7 +66,7 @@ class Consumer:
     ) -> None:
         self._transaction, self._now = transaction, now
         self._broker = Broker(host=host, port=port, username=username, password=password, tls=tls)
-        self._inbox = Inbox(batch_max=BATCH_MAX)
+        self._inbox = Inbox(wake_at=BATCH_WAKE, batch_max=BATCH_MAX)
         self._sessions: dict[int, ShardSession] = {}
         self._wishes = Wishes(now=now)
         self._to_tell: dict[str, dict[int, Acknowledgement]] = {}
@@ -101,7 +101,7 @@ class Consumer:
                 if batch and self._store(batch, stop):
                     self._acknowledge(batch)
                 self._guard_against_silence(heard=bool(batch))
-                self._tell_boxes(ACK_INTERVAL_S if len(batch) < BATCH_MAX else ACK_INTERVAL_BUSY_S)
+                self._tell_boxes(ACK_INTERVAL_S if len(batch) < BATCH_WAKE else ACK_INTERVAL_BUSY_S)
                 if time.monotonic() >= self._look_s:
                     self._look_s = time.monotonic() + LOOK_S
                     self._remind_boxes()

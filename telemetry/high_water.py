@@ -5,7 +5,7 @@ greatest number anybody spoke of, and what the newest birth says that the box st
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -101,6 +101,17 @@ SELECT box, boot, now_complete AS complete_seq,
        known_seq > now_complete AS has_hole, born_boot IS NOT NULL AND born_boot >= boot AS born
 FROM counted ORDER BY box, boot""")
 
+# Nearly every batch only goes on where the last one ended. Whose numbers leave no hole after what is complete, with
+# nothing lost and no greater number known, is complete up to them, whatever its births say: `_ADVANCE` finds the same.
+_CONTINUE = text("""
+UPDATE telemetry.high_water h SET complete_seq = run.last, known_seq = run.last
+FROM unnest(string_to_array(:boxes, ','), cast(:boots AS bigint[]),
+            cast(:firsts AS bigint[]), cast(:lasts AS bigint[])) AS run (box, boot, first, last)
+WHERE h.box = run.box AND h.boot = run.boot
+  AND h.complete_seq >= run.first - 1 AND h.known_seq <= run.last AND h.lost = 0
+RETURNING run.box, run.boot, run.last,
+          (SELECT b.boot >= run.boot FROM telemetry.newest_birth b WHERE b.box = run.box) AS born""")
+
 
 def keep_births(session: Session, births: Iterable[tuple[str, Birth]]) -> None:
     """Keep of each box the newest of these births and the one that is stored."""
@@ -123,18 +134,46 @@ def keep_births(session: Session, births: Iterable[tuple[str, Birth]]) -> None:
     session.execute(_KEEP_BIRTHS, {"births": json.dumps(rows)})
 
 
-def advance(session: Session, *, spoken: Iterable[tuple[str, int, int]], reborn: Iterable[str]) -> list[Mark]:
-    """Bring the marks up to date with what is stored: `spoken` are the (box, boot, number) that were spoken of.
+def advance(
+    session: Session,
+    *,
+    spoken: Mapping[tuple[str, int], int],
+    stored: Mapping[tuple[str, int], tuple[int, int]],
+    reborn: Collection[str],
+) -> list[Mark]:
+    """Bring the marks up to date with what is stored.
 
-    Boxes in `reborn` have just been born: all their boots are looked at. Gives the marks of all that were.
+    By box and boot: `spoken` is the greatest number that was spoken of, `stored` the first and last of numbers without
+    a hole that are stored. Boxes in `reborn` have just been born: all their boots are looked at. Gives the marks of all
+    that were.
     """
-    said = list(spoken)
+    runs = {key: run for key, run in stored.items() if run[1] == spoken[key] and key[0] not in reborn}
+    marks = _continue(session, runs) if runs else []
+    continued = {(mark.box, mark.boot) for mark in marks}
+    said = {key: seq for key, seq in spoken.items() if key not in continued}
+    return marks + _judge(session, said, reborn) if said or reborn else marks
+
+
+def _continue(session: Session, runs: Mapping[tuple[str, int], tuple[int, int]]) -> list[Mark]:
+    rows = session.execute(
+        _CONTINUE,
+        {
+            "boxes": ",".join([box for box, _ in runs]),
+            "boots": _numbers(boot for _, boot in runs),
+            "firsts": _numbers(first for first, _ in runs.values()),
+            "lasts": _numbers(last for _, last in runs.values()),
+        },
+    )
+    return [Mark(box, boot, last, last, None, bool(born)) for box, boot, last, born in rows]
+
+
+def _judge(session: Session, said: Mapping[tuple[str, int], int], reborn: Collection[str]) -> list[Mark]:
     rows = session.execute(
         _ADVANCE,
         {
-            "boxes": ",".join([box for box, _, _ in said]),
-            "boots": f"{{{','.join([str(boot) for _, boot, _ in said])}}}",
-            "seqs": f"{{{','.join([str(seq) for _, _, seq in said])}}}",
+            "boxes": ",".join([box for box, _ in said]),
+            "boots": _numbers(boot for _, boot in said),
+            "seqs": _numbers(said.values()),
             "reborn": sorted(reborn),
         },
     )
@@ -142,6 +181,11 @@ def advance(session: Session, *, spoken: Iterable[tuple[str, int, int]], reborn:
         Mark(box, boot, complete_seq, acknowledged_seq, (complete_seq + 1, hole_until) if has_hole else None, born)
         for box, boot, complete_seq, acknowledged_seq, hole_until, has_hole, born in rows
     ]
+
+
+def _numbers(values: Iterable[int]) -> str:
+    """Write an array as text: the driver would write each number by itself."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def _age(birth: Birth) -> tuple[int, int, int]:

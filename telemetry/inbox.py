@@ -24,10 +24,13 @@ class Delivery(NamedTuple):
 
 
 class Inbox:
-    """A queue that wakes its reader for a full batch only: a lock for every message would cost more than reading it."""
+    """A queue that wakes its reader for many messages only: a lock for every message would cost more than reading it.
 
-    def __init__(self, *, batch_max: int) -> None:
-        self._batch_max = batch_max
+    The more wait, the more it gives at once, for every batch costs something for each box that it speaks of.
+    """
+
+    def __init__(self, *, wake_at: int, batch_max: int) -> None:
+        self._wake_at, self._batch_max = wake_at, batch_max
         self._waiting: deque[Delivery] = deque()
         self._has_batch = threading.Event()
 
@@ -35,17 +38,17 @@ class Inbox:
         """Append; called by the network's thread, which waits here while far too much is waiting."""
         self._waiting.append(delivery)
         waiting = len(self._waiting)
-        if waiting >= self._batch_max:
+        if waiting >= self._wake_at:
             self._has_batch.set()
             while len(self._waiting) >= QUEUE_MAX and not delivery.session.is_closed:
                 time.sleep(FULL_PAUSE_S)
 
     def take(self, *, wait_s: float) -> list[Delivery]:
-        """Give a full batch as soon as there is one, or after `wait_s` what has come so far."""
+        """Give a batch as soon as there is enough for one, or after `wait_s` what has come so far."""
         self._has_batch.wait(wait_s)
         self._has_batch.clear()
         count = min(len(self._waiting), self._batch_max)
         batch = [self._waiting.popleft() for _ in range(count)]
-        if len(self._waiting) >= self._batch_max:
+        if len(self._waiting) >= self._wake_at:
             self._has_batch.set()
         return batch

@@ -4,6 +4,7 @@ Every statement may be run again with the same batch and then changes nothing: t
 whose commit was lost comes once more. And what is left does not depend on the order in which messages came.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -278,37 +279,41 @@ def _store_words(session: Session, words: list[_Taken]) -> None:
 
 def _advance(session: Session, taken: Iterable[_Taken], numbered: Iterable[Refused]) -> list[Acknowledgement]:
     """Bring the high-water marks up to date, and give them for all boots that the batch spoke of."""
-    topics: dict[str, Topic] = {}
+    shards: dict[str, int] = {}
     spoken: dict[tuple[str, int], int] = {}
+    stored: dict[tuple[str, int], set[int]] = defaultdict(set)
     reborn: set[str] = set()
     for topic, content, _ in taken:
         box = topic.box
-        if isinstance(content, Measured | Heartbeat):
+        if isinstance(content, Measured):
+            stored[box, content.boot].add(content.seq)
+            said = [(content.boot, content.seq)]
+        elif isinstance(content, Heartbeat):
             said = [(content.boot, content.seq)]
         elif isinstance(content, Birth):
             reborn.add(box)
             said = [(boot, last) for boot, _first, last in content.pending]
         else:
             continue
-        topics[box] = topic
+        shards[box] = topic.shard
         for boot, seq in said:
-            if spoken.get((box, boot), -1) < seq:
-                spoken[box, boot] = seq
+            spoken[box, boot] = max(spoken.get((box, boot), -1), seq)
     for each in numbered:
-        topics[each.topic.box] = each.topic
-        spoken[each.topic.box, each.boot] = max(spoken.get((each.topic.box, each.boot), -1), each.seq)
-    if not topics:
+        box, boot = each.topic.box, each.boot
+        shards[box] = each.topic.shard
+        spoken[box, boot] = max(spoken.get((box, boot), -1), each.seq)
+    if not shards:
         return []
-    marks = advance(session, spoken=((box, boot, seq) for (box, boot), seq in spoken.items()), reborn=reborn)
+    runs = {key: (min(seqs), max(seqs)) for key, seqs in stored.items() if max(seqs) - min(seqs) + 1 == len(seqs)}
     return [
         Acknowledgement(
-            topic=_ack_topic(mark.box, topics[mark.box].shard),
+            topic=_ack_topic(mark.box, shards[mark.box]),
             boot=mark.boot,
             seq=mark.acknowledged_seq,
             hole=mark.hole,
             born=mark.born,
         )
-        for mark in marks
+        for mark in advance(session, spoken=spoken, stored=runs, reborn=reborn)
     ]
 
 

@@ -52,7 +52,7 @@ def configuration(folder: Path, *, listener: Listener, user: str, save_every: in
     lines += [
         "max_queued_messages 0",
         f"max_queued_bytes {QUEUED_BYTES_MAX}",
-        "max_inflight_messages 2000",
+        "max_inflight_messages 10000",
         f"message_size_limit {MESSAGE_BYTES_MAX}",
         "persistence true",
         f"persistence_location {folder / DATA}/",

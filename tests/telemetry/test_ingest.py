@@ -279,3 +279,28 @@ def test_what_came_after_it_was_given_up_is_no_longer_lost(server: Server) -> No
     assert high_water(server) == (5, 5, 3)
     server.measured([minute(3, 5.0)])
     assert high_water(server) == (5, 5, 2)
+
+
+def test_who_goes_on_where_it_ended_is_known_by_its_birth_and_knows_what_its_heartbeat_speaks_of(
+    server: Server,
+) -> None:
+    server.enrol()
+    server.says("birth", {"boot": 1, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[1, 1, 0]]})
+    server.measured([minute(1, 5.0)])
+    (found,) = server.receive(arrival(minute(2, 5.0)), arrival(minute(3, 5.0)))
+    assert (found.seq, found.hole, found.born) == (3, None, True)
+    beat = Arrival(topic=topic("hb"), payload=payload({"boot": 1, "conn": 1, "seq": 6, "buf": 2}), received_at=at(5))
+    (found,) = server.receive(arrival(minute(4, 5.0)), beat)
+    assert (found.seq, found.hole) == (4, (5, 6))
+    (found,) = server.receive(arrival(minute(5, 5.0)))
+    assert (found.seq, found.hole) == (5, (6, 6))
+
+
+def test_who_goes_on_in_a_boot_that_lost_something_may_not_forget_what_never_came(server: Server) -> None:
+    server.enrol()
+    server.measured([minute(1, 5.0), minute(3, 5.0)])
+    # The newest birth no longer lists boot 1: its number 2 is lost, as far as anybody knows.
+    server.says("birth", {"boot": 2, "conn": 1, "channels": 1, "fw": "x", "cfg": "y", "pending": [[2, 1, 0]]})
+    assert high_water(server) == (3, 3, 1)
+    assert server.measured([minute(4, 5.0)]) == 0
+    assert high_water(server) == (4, 4, 1)

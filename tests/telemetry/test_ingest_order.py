@@ -127,6 +127,29 @@ def test_any_order_repetition_and_kills_leave_the_same_stored_state(server: Serv
     assert stored_state(server, shuffled) == stored_state(server, straight)
 
 
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate]
+)
+@given(data=st.data())
+def test_a_day_in_small_batches_is_the_same_as_a_day_at_once(server: Server, data: st.DataObject) -> None:
+    number = next(_numbers)
+    at_once, in_batches = f"c-{number}", f"d-{number}"
+    for code in (at_once, in_batches):
+        server.enrol(code, calibration=None)
+    server.receive(*a_day(at_once))
+    chance = random.Random(data.draw(st.integers(0, 2**32), label="seed"))  # noqa: S311 - repeatable on purpose
+    waiting = sorted(a_day(in_batches), key=lambda each: (each.received_at, chance.random()))
+    late = chance.sample(waiting, data.draw(st.integers(0, 5), label="late"))
+    waiting = [each for each in waiting if each not in late] + late
+    while waiting:
+        size = chance.randint(1, 6)
+        server.receive(*waiting[:size])
+        waiting = waiting[size:]
+    # Where nothing was measured a small batch marks nothing to be computed anew.
+    expected, found = ({**stored_state(server, code), "dirty": None} for code in (at_once, in_batches))
+    assert found == expected
+
+
 def test_the_day_itself_is_judged_right(server: Server) -> None:
     server.enrol("a", calibration=None)
     server.receive(*a_day("a"))

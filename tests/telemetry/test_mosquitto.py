@@ -164,7 +164,7 @@ def test_the_settings_are_those_that_were_measured(site: Site) -> None:
     assert {
         "allow_anonymous false",
         "max_queued_messages 0",
-        "max_inflight_messages 2000",
+        "max_inflight_messages 10000",
         "persistence true",
         "autosave_on_changes true",
         "autosave_interval 1",
