@@ -492,6 +492,7 @@ LABELS: dict[str, dict[str, Label]] = {
             _l("the terminal reported too much time; only what had passed was charged"), "warn"
         ),
         "closed_by_staff": Label(_l("ended by the staff of the instrument"), "warn"),
+        "taken_over": Label(_l("another card took over the instrument; charged up to then")),
         "samples_assumed": Label(_l("nobody said how many samples; one was charged"), "warn"),
         "hold_expired": Label(_l("the reservation had run out before the end"), "warn"),
     },

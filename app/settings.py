@@ -53,6 +53,15 @@ class Settings:
     person_balance_cap_fen: int
     cash_fen_max_organisation: int
     cash_fen_max_person: int
+    help_phone: str = ""
+    """Whom people at a terminal call."""
+    taps_per_terminal_max: int = 60
+    """Cards shown to one terminal in a minute; beyond it, no person taps."""
+    taps_per_card_max: int = 20
+    wrong_pins_per_terminal_max: int = 15
+    """In ten minutes, whosever cards they were."""
+    wrong_codes_max: int = 20
+    """Wrong enrolment codes in ten minutes from one address."""
     old_key_encryption_key: bytes = b""
     """Set only while `testcard keys rewrap` runs: the key that wrapped what is in the database."""
 
@@ -100,6 +109,11 @@ def _read(env: Env) -> dict[str, Any]:
         "psp_timeout_s": env.float("PSP_TIMEOUT_S", 10.0),
         # Without it nobody reads the metrics.
         "metrics_token": env.str("METRICS_TOKEN", "", validate=_secret_or_none),
+        "help_phone": env.str("HELP_PHONE", "", validate=validate.Length(max=40)),
+        "taps_per_terminal_max": env.int("TAPS_PER_TERMINAL_MAX", 60, validate=validate.Range(min=1)),
+        "taps_per_card_max": env.int("TAPS_PER_CARD_MAX", 20, validate=validate.Range(min=1)),
+        "wrong_pins_per_terminal_max": env.int("WRONG_PINS_PER_TERMINAL_MAX", 15, validate=validate.Range(min=1)),
+        "wrong_codes_max": env.int("WRONG_CODES_MAX", 20, validate=validate.Range(min=1)),
         "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "text"])),
         "login_lifetime": env.timedelta("LOGIN_LIFETIME", timedelta(hours=12)),
         "chart_file": env.path("CHART_FILE", None, validate=_chart),

@@ -14,6 +14,8 @@ class State(StrEnum):
     AUTHORIZING = "authorizing"
     ACTIVE = "active"
     OTHER = "other"
+    CALLING = "calling"
+    TAKING_OVER = "taking_over"
     ENDING = "ending"
     RECEIPT = "receipt"
     REVERSING = "reversing"
@@ -34,6 +36,8 @@ class Signal(StrEnum):
     NO_ANSWER = "no_answer"
     OWN_CARD = "own_card"
     OTHER_CARD = "other_card"
+    CALLED = "called"
+    TAKE_OVER = "take_over"
     ENDED = "ended"
     BACK = "back"
     TIMED_OUT = "timed_out"
@@ -76,6 +80,20 @@ TRANSITIONS: dict[tuple[State, Signal], State] = {
     (State.OTHER, Signal.BACK): State.ACTIVE,
     (State.OTHER, Signal.TIMED_OUT): State.ACTIVE,
     (State.OTHER, Signal.ENDED): State.RECEIPT,
+    (State.OTHER, Signal.CALLED): State.CALLING,
+    (State.CALLING, Signal.OWN_CARD): State.ENDING,
+    (State.CALLING, Signal.OTHER_CARD): State.OTHER,
+    (State.CALLING, Signal.BACK): State.ACTIVE,
+    (State.CALLING, Signal.TIMED_OUT): State.ACTIVE,
+    (State.CALLING, Signal.ENDED): State.RECEIPT,
+    # Only a second press ends another's session; nothing here does it by itself.
+    (State.OTHER, Signal.TAKE_OVER): State.TAKING_OVER,
+    (State.TAKING_OVER, Signal.OWN_CARD): State.ENDING,
+    (State.TAKING_OVER, Signal.BACK): State.ACTIVE,
+    (State.TAKING_OVER, Signal.TIMED_OUT): State.ACTIVE,
+    (State.TAKING_OVER, Signal.ENDED): State.RECEIPT,
+    (State.TAKING_OVER, Signal.KNOWN): State.CONFIRM,
+    (State.TAKING_OVER, Signal.PIN_NEEDED): State.PIN,
     (State.ENDING, Signal.BACK): State.ACTIVE,
     (State.ENDING, Signal.ENDED): State.RECEIPT,
     (State.RECEIPT, Signal.TIMED_OUT): State.IDLE,

@@ -55,6 +55,7 @@ class Timing:
     confirm_ms: int = 3_000
     pin_ms: int = 45_000
     passing_ms: int = 8_000
+    deciding_ms: int = 20_000
     receipt_ms: int = 12_000
     extend_again_ms: int = 60_000
     retry_young_ms: int = 30_000
@@ -176,18 +177,23 @@ class Terminal:
         if Action.START not in answer.actions:
             self._refuse(local_notice(RefusalCode.INSTRUMENT_BUSY))
             return
+        self._greet(self._candidate(answer, reading, mark=mark))
+
+    def _candidate(self, answer: CardBeginAnswer, reading: Reading, *, mark: str) -> Candidate:
         wanted = reading.minutes or self._configuration.current.minutes_default
-        candidate = Candidate(
+        return Candidate(
             answer=answer,
             card_mark=mark,
             session_id=time_ordered_id(self._clock.wall_ms()),
             minutes=max(1, min(wanted, answer.minutes_max)) if answer.minutes_max is not None else wanted,
             pin=reading.pin if answer.pin_required else None,
         )
-        if answer.pin_required:
+
+    def _greet(self, candidate: Candidate) -> None:
+        if candidate.answer.pin_required:
             self._go(Signal.PIN_NEEDED, candidate=candidate, lasts_ms=self._timing.pin_ms)
-            if reading.pin is not None:
-                self.enter_pin(reading.pin)
+            if candidate.pin is not None:
+                self.enter_pin(candidate.pin)
         else:
             self._go(Signal.KNOWN, candidate=candidate, lasts_ms=self._timing.confirm_ms)
 
@@ -203,6 +209,19 @@ class Terminal:
             self._authorize()
         elif self.screen.state is State.ENDING:
             self._finish(cause=EndCause.TAPPED)
+        elif self.screen.state is State.TAKING_OVER:
+            self._hand_over()
+
+    def call_staff(self) -> None:
+        """The person wants to know whom to call."""
+        if allows(self.screen.state, Signal.CALLED):
+            self._go(Signal.CALLED, session=self.screen.session, lasts_ms=self._timing.deciding_ms)
+
+    def take_over(self) -> None:
+        """The person wants to end another's session for her own; she is asked once more."""
+        if self.screen.candidate is not None and allows(self.screen.state, Signal.TAKE_OVER):
+            session, candidate = self.screen.session, self.screen.candidate
+            self._go(Signal.TAKE_OVER, session=session, candidate=candidate, lasts_ms=self._timing.deciding_ms)
 
     def back(self) -> None:
         """The person has changed her mind; nothing was asked of money yet, or the session simply goes on."""
@@ -333,22 +352,36 @@ class Terminal:
         if isinstance(outcome, Answered) and outcome.answer.session_id == session.session_id:
             self._end_by_card(session)
         else:
+            candidate = None
             if isinstance(outcome, Refused):
                 notice = server_notice(outcome.refusal)
-            self._go(Signal.OTHER_CARD, session=session, notice=notice, lasts_ms=self._timing.passing_ms)
+            elif isinstance(outcome, Answered) and Action.TAKE_OVER in outcome.answer.actions:
+                candidate = self._candidate(outcome.answer, reading, mark=mark)
+            lasts_ms = self._timing.deciding_ms
+            self._go(Signal.OTHER_CARD, session=session, candidate=candidate, notice=notice, lasts_ms=lasts_ms)
 
     def _end_by_card(self, session: RunningSession) -> None:
         if allows(self.screen.state, Signal.OWN_CARD):
             self._go(Signal.OWN_CARD, session=session, lasts_ms=self._timing.confirm_ms)
 
-    def _finish(self, *, cause: EndCause) -> None:
+    def _hand_over(self) -> None:
+        """End the session that runs, charged up to now, and go on with the card that takes over."""
+        candidate = self.screen.candidate
+        if candidate is None:
+            raise FlowError("nobody takes over")
+        self._finish(cause=EndCause.TAKEN_OVER, then=candidate)
+
+    def _finish(self, *, cause: EndCause, then: Candidate | None = None) -> None:
         session = self.screen.session
         if session is None:
             raise FlowError("no session to end")
         # A person pays until she taps, not until the countdown is over.
         at_ms = self.screen.since_mono_ms if self.screen.state is State.ENDING else self._clock.mono_ms()
         ended = self._journal.end(session, at_mono_ms=at_ms, cause=cause)
-        self._delivery.deliver()
+        # Only a server that has heard of the end can grant a start at the same instrument.
+        if self._delivery.deliver() and then is not None:
+            self._greet(then)
+            return
         receipt = Receipt(
             session_id=session.session_id,
             card=session.card,

@@ -135,6 +135,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "name": answer.name_masked,
         "minutes": candidate.minutes,
         "available_fen": answer.available_fen,
+        "hold_fen": answer.hold_fen if candidate.minutes == answer.hold_minutes else None,
         "price": _words(answer.price),
         "offline": candidate.offline is not None,
     }

@@ -23,9 +23,11 @@ SHOWN_CLASS = CustomerClass.COMPANY
 NO_PRICE = protocol.Words(zh="暂无收费标准", en="No price yet")
 
 
-def current(session: Session, *, terminal: Terminal, zone: ZoneInfo, at: datetime) -> protocol.TerminalConfig:
+def current(
+    session: Session, *, terminal: Terminal, zone: ZoneInfo, help_phone: str = "", at: datetime
+) -> protocol.TerminalConfig:
     """Give the configuration that holds now; other content than last time has the next version."""
-    content = _content(session, terminal, zone=zone, at=at)
+    content = replace(_content(session, terminal, zone=zone, at=at), help_phone=help_phone)
     content_hash = hashlib.sha256(json.dumps(to_dict(content), sort_keys=True).encode()).hexdigest()
     if content_hash == terminal.config_hash:
         return replace(content, version=terminal.config_version)

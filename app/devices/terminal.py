@@ -57,7 +57,9 @@ def config() -> Response:
     def question(session: Session, terminal: Terminal, asked: protocol.Config) -> protocol.ConfigAnswer:
         _ = asked.have_version
         signer = service.server_signer(session, key_encryption_key=settings().key_encryption_key, at=at)
-        current = configuration.current(session, terminal=terminal, zone=settings().site_timezone, at=at)
+        current = configuration.current(
+            session, terminal=terminal, zone=settings().site_timezone, help_phone=settings().help_phone, at=at
+        )
         signed = protocol.sign_config(current, key=signer.private_key, key_id=signer.key_id)
         return protocol.ConfigAnswer(config=signed, server_time=messages.epoch_ms(at))
 

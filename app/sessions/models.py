@@ -85,6 +85,8 @@ class Flag(StrEnum):
     AUTO_ENDED = "auto_ended"
     """Nobody ended it; the time that was held for was charged."""
     CLOSED_BY_STAFF = "closed_by_staff"
+    TAKEN_OVER = "taken_over"
+    """Another card's holder ended it at the instrument, to start her own; it was charged up to then."""
     SAMPLES_ASSUMED = "samples_assumed"
     """The price counts samples and nobody said how many; one was charged."""
     HOLD_EXPIRED = "hold_expired"

@@ -45,6 +45,9 @@ class Begun:
     actions: tuple[protocol.Action, ...]
     available_fen: int
     minutes_max: int | None
+    hold_minutes: int | None
+    """The usual length, as far as the card can pay it, and what that will hold."""
+    hold_fen: int | None
     terms: Terms | None
     open_session_id: UUID | None
 
@@ -101,13 +104,17 @@ def welcome(
         raise ProtocolError(RefusalCode.NOT_QUALIFIED, "no tariff for this customer")
     available_fen = 0 if not by_chip else max(0, money.available_fen(session, card.account_id))
     usual_fen = terms.hold_fen(minutes=instrument.typical_session_min, at=at) if terms else 0
+    minutes_max = None if not by_chip or terms is None else _minutes_payable(terms, available_fen, at=at)
+    hold_minutes = _hold_minutes(instrument.typical_session_min, minutes_max)
     return Begun(
         token=proof.make_token(session, card=card, by_chip=by_chip, terminal=terminal, at=at),
         card=card,
         pin_required=not by_chip or usual_fen > HOLD_WITHOUT_PIN_FEN_MAX,
-        actions=(_action(here, own=own),),
+        actions=_actions(here, own=own, can_pay=bool(minutes_max)),
         available_fen=available_fen,
-        minutes_max=None if not by_chip or terms is None else _minutes_payable(terms, available_fen, at=at),
+        minutes_max=minutes_max,
+        hold_minutes=hold_minutes,
+        hold_fen=terms.hold_fen(minutes=hold_minutes, at=at) if terms and hold_minutes else None,
         terms=terms,
         open_session_id=here.id if here is not None and own else None,
     )
@@ -300,7 +307,8 @@ def _end_overdue(session: Session, session_id: UUID, *, at: datetime) -> int:
 
 
 def _charge_until(session: Session, row: CardSession, *, end_at: datetime, at: datetime) -> None:
-    duration = max(timedelta(0), end_at - (row.started_at or end_at))
+    # What began offline is waited for from its report on, so its last moment may lie beyond what was allowed.
+    duration = min(max(timedelta(0), end_at - (row.started_at or end_at)), timedelta(minutes=row.minutes))
     lifecycle.capture(session, row, duration=duration, samples=0, at=at)
 
 
@@ -408,10 +416,17 @@ def _minutes_payable(terms: Terms, available_fen: int, *, at: datetime) -> int:
     return terms.minutes_payable(available_fen, at_most=MINUTES_MAX, at_least=1, at=at) or 0
 
 
-def _action(here: CardSession | None, *, own: bool) -> protocol.Action:
+def _hold_minutes(usual: int, minutes_max: int | None) -> int | None:
+    return usual if minutes_max is None else min(usual, minutes_max) or None
+
+
+def _actions(here: CardSession | None, *, own: bool, can_pay: bool) -> tuple[protocol.Action, ...]:
+    """Give what the card may do here. Who can start nothing of her own must not be able to end another's."""
     if here is None:
-        return protocol.Action.START
-    return protocol.Action.END if own else protocol.Action.OTHER
+        return (protocol.Action.START,)
+    if own:
+        return (protocol.Action.END,)
+    return (protocol.Action.OTHER, protocol.Action.TAKE_OVER) if can_pay else (protocol.Action.OTHER,)
 
 
 def _open_sessions(

@@ -16,7 +16,8 @@ from app.devices import configuration, messages, wire
 from app.devices import service as devices
 from app.devices.messages import Answered, Effect
 from app.devices.models import Terminal
-from app.sessions import lifecycle, service
+from app.sessions import service
+from app.sessions.offline import lists, uploads
 from app.web import database, settings
 from card_terminal import protocol
 from card_terminal.protocol import ProtocolError, RefusalCode
@@ -39,14 +40,29 @@ def hello() -> Response:
             server_time=messages.epoch_ms(at),
             acked_seq=terminal.last_seq,
             config_version=configuration.current(
-                session, terminal=terminal, zone=settings().site_timezone, at=at
+                session, terminal=terminal, zone=settings().site_timezone, help_phone=settings().help_phone, at=at
             ).version,
             session_state=service.state_of(session, session_id=said.session_id, terminal=terminal)
             if said.session_id
             else None,
+            offline_version=lists.heard(session, terminal=terminal, hello=said, at=at),
         )
 
     return wire.answer_query("hello", question, at=at)
+
+
+@blueprint.route("/offline-list", methods=["POST"])
+@blueprint.doc(**wire.documented("Give the list of who may start here while the server is away, signed by the server."))
+def offline_list() -> Response:
+    """Give the newest list of this terminal, the cards' offline keys sealed for the key that it brings."""
+    at = clock.now()
+
+    def question(
+        session: Session, terminal: Terminal, asked: protocol.OfflineListQuery
+    ) -> protocol.OfflineListAnswer:
+        return lists.signed(session, terminal=terminal, asked=asked, settings=settings(), at=at)
+
+    return wire.answer_query("offline-list", question, at=at)
 
 
 @blueprint.route("/card/begin", methods=["POST"])
@@ -122,6 +138,8 @@ def _begun(begun: service.Begun, *, at: datetime) -> protocol.CardBeginAnswer:
         server_time=messages.epoch_ms(at),
         session_id=begun.open_session_id,
         minutes_max=begun.minutes_max,
+        hold_minutes=begun.hold_minutes,
+        hold_fen=begun.hold_fen,
     )
 
 
@@ -199,7 +217,7 @@ def _receive(received: tuple[str, ...], *, at: datetime) -> Answered:
 
 def _receive_one(session: Session, *, message: str, at: datetime) -> protocol.EventResult:
     def apply(session: Session, terminal: Terminal, event: protocol.Event) -> Effect:
-        return lifecycle.apply_event(session, terminal, event, at=at)
+        return uploads.apply_event(session, terminal, event, at=at)
 
     return messages.receive_event(session, message=message, at=at, apply=apply)
 

@@ -15,6 +15,8 @@ class Choice(StrEnum):
     CONFIRM = "confirm"
     BACK = "back"
     PIN = "pin"
+    CALL = "call"
+    TAKE_OVER = "take_over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from importlib.resources import files
 from types import TracebackType
 from typing import Any, Self
@@ -57,7 +58,8 @@ class Page:
         simulated = self.reader is not None
         if self._terminal is None or self._viewer is None:
             return {"state": "enrolling", "fingerprint": self._fingerprint, "simulated": simulated}
-        return {**self._viewer.view(self._terminal.screen), "simulated": simulated}
+        view = self._viewer.view(self._terminal.screen)
+        return {**view, "reader": str(self.program.reader_state), "simulated": simulated}
 
     def settled_view(self) -> dict[str, Any]:
         """Give the state once what was begun has come to an answer, or SETTLE_S_MAX later."""
@@ -168,6 +170,14 @@ def _tap(page: Page, reader: SimulatedReader) -> Response:
     return jsonify(page.settled_view())
 
 
+_DO: dict[Choice, Callable[[Terminal], None]] = {
+    Choice.CONFIRM: lambda terminal: terminal.confirm(),
+    Choice.BACK: lambda terminal: terminal.back(),
+    Choice.CALL: lambda terminal: terminal.call_staff(),
+    Choice.TAKE_OVER: lambda terminal: terminal.take_over(),
+}
+
+
 def _choose(page: Page) -> Response:
     choice: ChoiceMade = read_choice(request.get_json())
     if not page.is_ready:
@@ -175,8 +185,6 @@ def _choose(page: Page) -> Response:
     if choice.action is Choice.PIN:
         pin = choice.pin or ""
         page.program.submit(lambda terminal: terminal.enter_pin(pin))
-    elif choice.action is Choice.CONFIRM:
-        page.program.submit(lambda terminal: terminal.confirm())
     else:
-        page.program.submit(lambda terminal: terminal.back())
+        page.program.submit(_DO[choice.action])
     return jsonify(page.settled_view())

@@ -53,6 +53,8 @@ class Action(StrEnum):
     START = "start"
     END = "end"
     OTHER = "other"
+    TAKE_OVER = "take_over"
+    """End another's session, up to now, and start one's own; only ever after both were confirmed on the screen."""
 
 
 class EventStatus(StrEnum):
@@ -125,7 +127,8 @@ class TerminalConfig:
 class CardBeginAnswer:
     """Who showed a card and what she may do; `token` proves it once, for 60 s, in `session/authorize`.
 
-    `session_id` is an open session of this card on this instrument. `minutes_max` is how long the card can pay.
+    `session_id` is an open session of this card on this instrument. `minutes_max` is how long the card can pay;
+    `hold_fen` is what the usual `hold_minutes`, as far as it can pay them, will reserve.
     """
 
     token: Token
@@ -138,6 +141,8 @@ class CardBeginAnswer:
     server_time: EpochMs
     session_id: UUID | None = None
     minutes_max: Annotated[int, Between(0, 7 * 24 * 60)] | None = None
+    hold_minutes: Minutes | None = None
+    hold_fen: Fen | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

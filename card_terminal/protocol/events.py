@@ -35,6 +35,8 @@ class EndCause(StrEnum):
     TAPPED = "tapped"
     LIMIT = "limit"
     SERVER = "server"
+    TAKEN_OVER = "taken_over"
+    """Another card's holder ended it at the instrument, to start her own."""
 
 
 class ReversalReason(StrEnum):

@@ -6,7 +6,7 @@ import pytest
 
 from card_terminal.flow import State
 from card_terminal.protocol import EndCause, Ended, EventKind, SessionState
-from tests.card_terminal.world import HonestServer, Station, TurnedClock, Wire
+from tests.card_terminal.world import FEN_PER_MINUTE, HonestServer, Station, TurnedClock, Wire
 
 
 def start(station: Station, card: str = "1001", *, minutes: int | None = None, pin: str | None = None) -> None:
@@ -108,12 +108,65 @@ def test_another_card_never_logs_the_first_one_out(station: Station, server: Hon
     station.wait(60_000)
     station.tap("1002")
     assert station.shows(State.OTHER)
-    station.wait(9_000)
+    station.wait(21_000)
+    assert station.shows(State.ACTIVE)
+    station.tap("1002")
+    station.terminal.call_staff()
+    assert station.shows(State.CALLING)
+    station.wait(21_000)
     assert station.shows(State.ACTIVE)
     station.tap("1002")
     station.wait(1_000)
     end(station)
     assert len(server.sessions) == 1
+
+
+def test_another_card_takes_over_only_by_two_presses_and_the_first_pays_up_to_then(
+    station: Station, server: HonestServer
+) -> None:
+    start(station)
+    station.wait(10 * 60_000)
+    station.tap("1002")
+    station.terminal.take_over()
+    assert station.shows(State.TAKING_OVER)
+    station.wait(21_000)
+    assert station.shows(State.ACTIVE)
+    station.tap("1002")
+    station.terminal.take_over()
+    station.terminal.confirm()
+    assert station.shows(State.PIN)
+    station.terminal.enter_pin("4711")
+    station.wait(4_000)
+    assert station.shows(State.ACTIVE)
+    station.keep_in_touch()
+    assert station.view()["session"]["card"] == "1002"
+    first, second = server.sessions.values()
+    assert (first.card, first.charged_fen) == ("1001", 11 * FEN_PER_MINUTE)
+    assert (second.card, second.state) == ("1002", SessionState.ACTIVE)
+    ended = next(event.body for event in server.events if isinstance(event.body, Ended))
+    assert ended.cause is EndCause.TAKEN_OVER
+
+
+def test_nobody_takes_over_who_could_not_start_herself_or_while_the_server_is_away(
+    station: Station, server: HonestServer
+) -> None:
+    start(station)
+    station.wait(60_000)
+    server.balances_fen["1002"] = 0
+    station.tap("1002")
+    station.terminal.take_over()
+    assert station.shows(State.OTHER)
+    server.balances_fen["1002"] = 100_00
+    station.wait(21_000)
+    station.tap("1002")
+    station.terminal.take_over()
+    station.wire.is_down = True
+    station.terminal.confirm()
+    assert station.shows(State.RECEIPT)
+    station.wire.is_down = False
+    station.wait(13_000)
+    station.keep_in_touch()
+    assert [session.charged_fen is not None for session in server.sessions.values()] == [True]
 
 
 def test_a_pin_is_asked_for_and_a_wrong_one_may_be_corrected(station: Station, server: HonestServer) -> None:

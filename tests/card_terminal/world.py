@@ -259,8 +259,9 @@ class HonestServer:
         if card not in self.balances_fen:
             raise RefusingError(RefusalCode.CARD_UNKNOWN)
         open_here = self._open_session()
-        if open_here is not None and self.sessions[open_here].card != card:
-            raise RefusingError(RefusalCode.INSTRUMENT_BUSY)
+        own = open_here is not None and self.sessions[open_here].card == card
+        others = (Action.OTHER, Action.TAKE_OVER) if self.available_fen(card) >= FEN_PER_MINUTE else (Action.OTHER,)
+        running = (Action.END,) if own else others
         token = f"token-{len(self.tokens):020}"
         self.tokens[token] = card
         return CardBeginAnswer(
@@ -268,12 +269,14 @@ class HonestServer:
             card=card,
             name_masked=f"{card[0]}**",
             pin_required=card in self.pins,
-            actions=(Action.END,) if open_here else (Action.START,),
+            actions=running if open_here else (Action.START,),
             available_fen=self.available_fen(card),
             price=PRICE,
             server_time=self.now_ms(),
-            session_id=open_here,
+            session_id=open_here if own else None,
             minutes_max=self.minutes_max,
+            hold_minutes=60,
+            hold_fen=60 * FEN_PER_MINUTE,
         )
 
     def _open_session(self) -> UUID | None:

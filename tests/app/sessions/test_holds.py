@@ -1,5 +1,6 @@
 """What is held at swipe-in, from which purse, and when nothing is."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,9 +9,9 @@ from sqlalchemy import update
 from app.cards.models import AccountStatus, Card, CardAccount, CardStatus
 from app.db import Database
 from app.instruments.models import Tariff
-from app.sessions.models import SessionStatus
+from app.sessions.models import Flag, SessionStatus
 from card_terminal import protocol
-from tests.app.taps import PIN, Site, Tap
+from tests.app.taps import PIN, Site, Tap, advance
 
 SEVEN_AN_HOUR = {"per_hour": {"price_fen": 7_00, "increment_min": 60, "minimum_min": 60}}
 
@@ -73,9 +74,26 @@ def test_an_instrument_is_used_by_one_card_at_a_time(site: Site) -> None:
     begun = terminal.begin(second.show()).get_json()
     refused = terminal.authorize(begun["token"], pin=PIN).get_json()
 
-    assert begun["actions"] == ["other"]
+    assert begun["actions"] == ["other", "take_over"]
     assert begun.get("session_id") is None
     assert refused["code"] == "INSTRUMENT_BUSY"
+    assert terminal.begin(site.card(principal_fen=0).show()).get_json()["actions"] == ["other"]
+
+
+def test_who_takes_over_starts_when_the_first_is_charged_up_to_then(site: Site) -> None:
+    terminal, first, second, session_id = site.terminal(), site.card(), site.card(), uuid4()
+    terminal.hold(first, session_id=session_id)
+    terminal.report(protocol.Started(session_id=session_id))
+    advance(timedelta(minutes=30))
+    begun = terminal.begin(second.show()).get_json()
+    assert (begun["hold_minutes"], begun["hold_fen"]) == (60, 30_00)
+    ended = protocol.Ended(session_id=session_id, elapsed_ms=30 * 60_000, cause=protocol.EndCause.TAKEN_OVER)
+
+    assert terminal.report(ended)[0]["amount_fen"] == 15_00
+    assert terminal.authorize(begun["token"], pin=PIN).status_code == 200
+
+    assert site.session(session_id).flags == [Flag.TAKEN_OVER]
+    assert site.balances(first).available_fen == 85_00
 
 
 def test_a_card_is_used_at_one_instrument_at_a_time(site: Site) -> None:
