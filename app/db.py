@@ -145,12 +145,17 @@ def apart(session: Session, work: Callable[[], T], **item: Any) -> T | None:
         with session.begin_nested():
             return work()
     except sqlalchemy.exc.DBAPIError as error:
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING_SQLSTATES:
+        if is_passing(error):
             raise
         log.exception("item_failed", **item)
     except Exception:
         log.exception("item_failed", **item)
     return None
+
+
+def is_passing(error: sqlalchemy.exc.DBAPIError) -> bool:
+    """Say whether the trouble lies with the database or the moment, and no item is to blame for it."""
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in PASSING_SQLSTATES
 
 
 def violated(error: sqlalchemy.exc.IntegrityError) -> str | None:

@@ -29,7 +29,7 @@ def reconcile(
 ) -> None:
     """Reconcile charges with what the boxes saw. Twice is once: what is unchanged makes no new version."""
     values = prepare()
-    database = Database(values.database_url)
+    database, failed = Database(values.database_url), False
     if not full:
         if since or until or codes or dry_run:
             raise click.UsageError("--from, --until, --instrument and --dry-run go with --full")
@@ -40,8 +40,10 @@ def reconcile(
         first, last = since.date(), until.date() if until else clock.now().astimezone(values.site_timezone).date()
         if last < first:
             raise click.UsageError("--until lies before --from")
-        _rerun(database, values, first=first, last=last, codes=codes, dry_run=dry_run)
+        failed = _rerun(database, values, first=first, last=last, codes=codes, dry_run=dry_run)
     database.close()
+    if failed:
+        sys.exit(1)
 
 
 def _work_off(database: Database, values: Settings) -> int:
@@ -60,7 +62,8 @@ def _work_off_once(session: Session, *, zone: ZoneInfo, at: datetime) -> tuple[i
 
 def _rerun(
     database: Database, values: Settings, *, first: date, last: date, codes: tuple[str, ...], dry_run: bool
-) -> None:
+) -> bool:
+    """Decide a range anew and print what changed; says whether a piece failed."""
     zone = values.site_timezone
     report = rerunning.rerun_all(
         database,
@@ -78,6 +81,14 @@ def _rerun(
     )
     for change, count in sorted(report.changes.items()):
         click.echo(f"  {change.of}: {change.before or 'none'} -> {change.after}: {count}")
+    if report.failures:
+        click.echo(
+            f"{len(report.failures)} of {report.pieces} pieces could not be decided; the log says why:", err=True
+        )
+    for failure in report.failures:
+        days = f"{failure.since.astimezone(zone):%Y-%m-%d} to {failure.until.astimezone(zone):%Y-%m-%d}"
+        click.echo(f"  {failure.code}, {days}: {failure.error}", err=True)
+    return bool(report.failures)
 
 
 def _show(report: rerunning.Report, code: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, or_, select
@@ -20,8 +21,9 @@ from telemetry.models import CollectorSession, DirtyRange
 
 # What ended longer ago is decided with what there is: a box that never comes back must not keep a charge waiting.
 GIVE_UP_AFTER = timedelta(days=3)
-# A stretch grows until nothing in it reaches out of it; this many times is a week of unbroken hand-overs.
-GROWTH_ROUNDS_MAX = 200
+# A stretch grows until nothing in it reaches out of it: first by what is seen, then by what such a look ahead finds.
+GROWTH_ROUNDS = 3
+LOOK_AHEAD_S, LOOK_AHEAD_S_MAX = 86_400, 64 * 86_400
 IN_USE = (SessionStatus.ACTIVE, SessionStatus.STALE)
 CHARGED = (SessionStatus.CAPTURED, SessionStatus.AUTO_ENDED)
 ONE_SECOND = timedelta(seconds=1)
@@ -61,7 +63,7 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInf
     `zone` is the site's, by whose weeks silence rules go.
     """
     hull = stretch
-    for _ in range(GROWTH_ROUNDS_MAX):
+    for rounds in count():
         placed = _placements(session, instrument_id=instrument_id, span=hull)
         # What the boxes promise is read before what they told: else a promise might cover what was not read.
         settled_s = _settled_s(session, placed)
@@ -71,7 +73,8 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInf
         grown = _hull(hull, charges, [run for run, _ in runs])
         if grown == hull:
             break
-        hull = grown
+        # It ends, for every round takes in more of what there is; hand-overs without a break may go on for weeks.
+        hull = grown if rounds < GROWTH_ROUNDS else _chained(session, grown, instrument_id=instrument_id, rounds=rounds)
     # From where the boxes fell silent, for that silence may be a normal one.
     since_s = min(hull.start_s, max(settled_s, hull.start_s - SILENCE_S_MAX))
     within = Span(since_s, max(hull.end_s, to_s(at)))
@@ -91,6 +94,21 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInf
         collected={row.id: row for _, row in runs},
         boxes=tuple(sorted({(place.box, place.channel) for place in placed})),
     )
+
+
+def _chained(session: Session, hull: Span, *, instrument_id: int, rounds: int) -> Span:
+    """Give the stretch with all that hangs together with it, one by one, as far as one look goes."""
+    reach_s = min(LOOK_AHEAD_S * 2 ** min(rounds - GROWTH_ROUNDS, 10), LOOK_AHEAD_S_MAX)
+    charges, runs = spans_within(
+        session, instrument_id=instrument_id, span=Span(hull.start_s - reach_s, hull.end_s + reach_s)
+    )
+    for span in sorted([*charges, *runs]):
+        if span.start_s < hull.end_s:
+            hull = Span(hull.start_s, max(hull.end_s, span.end_s)) if span.end_s > hull.start_s else hull
+    for span in sorted([*charges, *runs], key=lambda span: -span.end_s):
+        if span.end_s > hull.start_s:
+            hull = Span(min(hull.start_s, span.start_s), hull.end_s) if span.start_s < hull.end_s else hull
+    return hull
 
 
 def spans_within(session: Session, *, instrument_id: int, span: Span) -> tuple[list[Span], list[Span]]:

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+import structlog
 from sqlalchemy import or_, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.db import Database
+from app.db import Database, is_passing
 from app.devices.models import BoxPlacement
 from app.instruments.models import Instrument
 from app.reconciliation.deciding import Decided, decide_stretch, lock_instrument
@@ -22,6 +24,8 @@ from app.sessions.models import CardSession
 # A piece is one transaction; whatever reaches out of it is decided whole with it.
 PIECE = timedelta(days=7)
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(slots=True, kw_only=True)
 class Report:
@@ -32,11 +36,17 @@ class Report:
     charges: int = 0
     runs: int = 0
     changes: Counter[Change] = field(default_factory=Counter)
+    failures: list["Failure"] = field(default_factory=list)
 
     @property
     def changed(self) -> int:
         """How many verdicts are new or other ones."""
         return sum(self.changes.values())
+
+    def fail(self, failure: "Failure") -> None:
+        """Count a piece that could not be decided."""
+        self.pieces += 1
+        self.failures.append(failure)
 
     def add(self, decided: Decided) -> None:
         """Count one piece."""
@@ -44,6 +54,16 @@ class Report:
         self.charges += decided.charges
         self.runs += decided.runs
         self.changes.update(decided.changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A piece that could not be decided and was left as it was; the log says why."""
+
+    code: str
+    since: datetime
+    until: datetime
+    error: str
 
 
 class _DryRun(Exception):  # noqa: N818 - not an error: it takes back what a dry run has written
@@ -79,8 +99,9 @@ def rerun_all(
 ) -> Report:
     """Decide everything between two moments anew; what is unchanged stays as it is, so twice is once.
 
-    One transaction a piece, so it may be killed and run again, beside workers and people at work. A dry run writes
-    nothing. Raises ValueError if `until` is not after `since`.
+    One transaction a piece, so it may be killed and run again, beside workers and people at work. A piece that fails is
+    left as it was, logged and named in the report. A dry run writes nothing. Raises ValueError if `until` is not after
+    `since`, and the database's error if it is away.
     """
     if until <= since:
         raise ValueError("the end is not after the beginning")
@@ -91,9 +112,25 @@ def rerun_all(
     for instrument_id, code in instruments:
         for piece in pieces:
             work = partial(_decide, instrument_id=instrument_id, piece=piece, zone=zone, at=now(), dry_run=dry_run)
-            report.add(_run(database, work))
+            decided = _attempt(database, work, code=code, piece=piece)
+            if isinstance(decided, Failure):
+                report.fail(decided)
+            else:
+                report.add(decided)
             progress(report, code)
     return report
+
+
+def _attempt(database: Database, work: Callable[[Session], Decided], *, code: str, piece: Span) -> Decided | Failure:
+    since, until = from_s(piece.start_s), from_s(piece.end_s)
+    try:
+        return _run(database, work)
+    except Exception as error:
+        if isinstance(error, DBAPIError) and is_passing(error):
+            raise
+        # One piece that fails must not keep a year from being decided anew.
+        log.exception("piece_not_decided", instrument=code, since=since.isoformat())
+        return Failure(code=code, since=since, until=until, error=type(error).__name__)
 
 
 def _run(database: Database, work: Callable[[Session], Decided]) -> Decided:

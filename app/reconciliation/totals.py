@@ -6,13 +6,13 @@ Each side is added up on its own way, charges from charges and runs from runs; a
 come to the same.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session, joinedload
 
 from app.people.principals import Principal
@@ -26,6 +26,20 @@ from app.reconciliation.visibility import managed_by
 ONE_DAY = timedelta(days=1)
 PAGE_SIZE_MAX = 400
 SUMS = ("charge_s", "box_s", "overlap_s", "charge_only_s", "box_only_s")
+_KEEP = text("""
+INSERT INTO app.control_total AS c
+    (instrument_id, day, computed_at, charge_s, box_s, overlap_s, charge_only_s, box_only_s)
+SELECT :instrument_id, day, :at, charge_s, box_s, overlap_s, charge_only_s, box_only_s
+FROM jsonb_to_recordset(cast(:lines AS jsonb)) AS said (
+    day date, is_own boolean, charge_s bigint, box_s bigint, overlap_s bigint, charge_only_s bigint, box_only_s bigint)
+WHERE is_own OR EXISTS (
+    SELECT FROM app.control_total k WHERE k.instrument_id = :instrument_id AND k.day = said.day)
+ON CONFLICT (instrument_id, day) DO UPDATE SET
+    computed_at = excluded.computed_at, charge_s = excluded.charge_s, box_s = excluded.box_s,
+    overlap_s = excluded.overlap_s, charge_only_s = excluded.charge_only_s, box_only_s = excluded.box_only_s
+WHERE (c.charge_s, c.box_s, c.overlap_s, c.charge_only_s, c.box_only_s) IS DISTINCT FROM
+      (excluded.charge_s, excluded.box_s, excluded.overlap_s, excluded.charge_only_s, excluded.box_only_s)
+RETURNING day""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,29 +79,45 @@ def day_totals(charges: Sequence[Span], runs: Sequence[Span], *, day: Span) -> C
 
 
 def keep(session: Session, *, instrument_id: int, hull: Span, zone: ZoneInfo, at: datetime) -> None:
-    """Bring the totals of all days that a stretch touches up to date; equal ones stay untouched."""
+    """Bring the totals of all days that a stretch touches up to date; equal ones stay untouched.
+
+    So do the days beside it that have a line, as long as they change: a use may have reached over midnight before.
+    """
     days = days_of(hull, zone=zone)
-    whole = Span(days[0][1].start_s, days[-1][1].end_s)
+    first, last = days[0][0], days[-1][0]
+    before, after = first - ONE_DAY, last + ONE_DAY
+    changed = _keep(session, first=before, last=after, own=(first, last), instrument_id=instrument_id, zone=zone, at=at)
+    while before in changed:
+        before -= ONE_DAY
+        changed |= _keep(session, first=before, last=before, own=None, instrument_id=instrument_id, zone=zone, at=at)
+    while after in changed:
+        after += ONE_DAY
+        changed |= _keep(session, first=after, last=after, own=None, instrument_id=instrument_id, zone=zone, at=at)
+
+
+def _keep(
+    session: Session,
+    *,
+    first: date,
+    last: date,
+    own: tuple[date, date] | None,
+    instrument_id: int,
+    zone: ZoneInfo,
+    at: datetime,
+) -> set[date]:
+    """Write the lines of some days; those outside of `own` only where there is one. Gives the days that changed."""
+    whole = Span(_midnight_s(first, zone), _midnight_s(last + ONE_DAY, zone))
     charges, runs = evidence.spans_within(session, instrument_id=instrument_id, span=whole)
-    rows = [
+    lines = [
         {
-            "instrument_id": instrument_id,
-            "day": day,
-            "computed_at": at,
-            **{name: getattr(sums, name) for name in SUMS},
+            "day": day.isoformat(),
+            "is_own": own is not None and own[0] <= day <= own[1],
+            **asdict(day_totals(charges, runs, day=span)),
         }
-        for day, span in days
-        for sums in (day_totals(charges, runs, day=span),)
+        for day, span in days_of(whole, zone=zone)
     ]
-    fresh = insert(ControlTotal).values(rows)
-    changed = [getattr(ControlTotal, name) != getattr(fresh.excluded, name) for name in SUMS]
-    session.execute(
-        fresh.on_conflict_do_update(
-            index_elements=[ControlTotal.instrument_id, ControlTotal.day],
-            set_={name: getattr(fresh.excluded, name) for name in (*SUMS, "computed_at")},
-            where=changed[0] | changed[1] | changed[2] | changed[3] | changed[4],
-        )
-    )
+    values = {"lines": json.dumps(lines), "instrument_id": instrument_id, "at": at}
+    return set(session.scalars(_KEEP, values))
 
 
 def days_of(span: Span, *, zone: ZoneInfo) -> list[tuple[date, Span]]:
