@@ -61,6 +61,7 @@ class Effect:
 ACCEPTED = Effect(outcome=EventOutcome.ACCEPTED)
 Question = Callable[[Session, Terminal, Any], Answer | RefusalCode]
 Apply = Callable[[Session, Terminal, protocol.Event], Effect]
+Guard = Callable[[Session, Terminal, Any], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +87,15 @@ def from_epoch_ms(moment_ms: int) -> datetime:
     return datetime.fromtimestamp(moment_ms / 1000, UTC)
 
 
-def answer_query(session: Session, *, message: str, name: str, at: datetime, question: Question) -> Answered:
+def answer_query(
+    session: Session, *, message: str, name: str, at: datetime, question: Question, guard: Guard | None = None
+) -> Answered:
     """Answer a signed query once: the same message again, also at the same time, has no second effect.
 
     `question` gives the answer, or the code of a refusal whose traces are to be kept; a ProtocolError that it raises is
-    a refusal without traces. Raises ProtocolError: SIG_INVALID, DEVICE_REVOKED, DEVICE_PENDING, MESSAGE_INVALID,
-    CLOCK_SKEW, IDEMPOTENCY_CONFLICT, APP_TOO_OLD; of these nothing is kept.
+    a refusal without traces. `guard` may refuse before the question is looked at, and keeps what it counts. Raises
+    ProtocolError: SIG_INVALID, DEVICE_REVOKED, DEVICE_PENDING, MESSAGE_INVALID, CLOCK_SKEW, IDEMPOTENCY_CONFLICT,
+    APP_TOO_OLD; of these nothing is kept.
     """
     terminal, key = _sender(session, message, message_type=protocol.MessageType.QUERY)
     query = protocol.read_query(message, key=key, name=name)
@@ -107,6 +111,8 @@ def answer_query(session: Session, *, message: str, name: str, at: datetime, que
     if not _claim(session, terminal_id=terminal.id, mid=query.mid, message_hash=message_hash, at=at):
         # Somebody else answered this message between our look and our claim, which waited for that commit.
         return _again(session.get_one(TerminalAnswer, (terminal.id, query.mid)), message_hash)
+    if guard is not None:
+        guard(session, terminal, query.body)
     answered, code = _ask(session, terminal, query.body, question=question, at=at)
     if code in NOT_STORED:
         session.execute(delete(TerminalAnswer).where(*_is(terminal.id, query.mid)))

@@ -11,7 +11,7 @@ from flask import Response, jsonify, request
 
 from app import clock
 from app.devices import messages
-from app.devices.messages import Answered, Question
+from app.devices.messages import Answered, Guard, Question
 from app.web import database
 from card_terminal import protocol
 from card_terminal.protocol import MessageError, ProtocolError
@@ -75,13 +75,15 @@ def documented(summary: str, *, body: dict[str, Any] | None = None) -> dict[str,
     }
 
 
-def answer_query(name: str, question: Question, *, at: datetime) -> Response:
+def answer_query(name: str, question: Question, *, at: datetime, guard: Guard | None = None) -> Response:
     """Answer the query in the present request, once for each message; see `messages.answer_query`."""
 
     def work() -> Answered:
         message = protocol.read_message_body(read_body())
         return database().run(
-            lambda session: messages.answer_query(session, message=message, name=name, at=at, question=question)
+            lambda session: messages.answer_query(
+                session, message=message, name=name, at=at, question=question, guard=guard
+            )
         )
 
     return answer(work)

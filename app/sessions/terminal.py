@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.cards import exchanges, numbers
-from app.devices import configuration, messages, wire
+from app.cards.models import Card
+from app.devices import configuration, limits, messages, wire
 from app.devices import service as devices
 from app.devices.messages import Answered, Effect
 from app.devices.models import Terminal
@@ -57,9 +58,7 @@ def offline_list() -> Response:
     """Give the newest list of this terminal, the cards' offline keys sealed for the key that it brings."""
     at = clock.now()
 
-    def question(
-        session: Session, terminal: Terminal, asked: protocol.OfflineListQuery
-    ) -> protocol.OfflineListAnswer:
+    def question(session: Session, terminal: Terminal, asked: protocol.OfflineListQuery) -> protocol.OfflineListAnswer:
         return lists.signed(session, terminal=terminal, asked=asked, settings=settings(), at=at)
 
     return wire.answer_query("offline-list", question, at=at)
@@ -79,14 +78,14 @@ def card_begin() -> Response:
         if isinstance(asked.card, protocol.UidCard):
             return RefusalCode.CARD_UNSUPPORTED
         try:
-            return _begun(
-                service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at), at=at
-            )
+            begun = service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at)
+            _limit_card(session, begun.card, at=at)
+            return _begun(begun, at=at)
         except ProtocolError as error:
             # Also a tap that was refused opened keys and used up its message; both are to be kept.
             return error.code
 
-    return wire.answer_query("card/begin", question, at=at)
+    return wire.answer_query("card/begin", question, at=at, guard=functools.partial(_limit_taps, at=at))
 
 
 @blueprint.route("/card/step", methods=["POST"])
@@ -105,6 +104,7 @@ def card_step() -> Response:
             return _exchange(found, at=at)
         try:
             begun = service.welcome(session, terminal=terminal, card=found, by_chip=True, settings=settings(), at=at)
+            _limit_card(session, begun.card, at=at)
         except ProtocolError as error:
             # The chip has proved itself all the same, and its exchange is used.
             return error.code
@@ -112,6 +112,30 @@ def card_step() -> Response:
         return _exchange(end, begun=_begun(begun, at=at), at=at)
 
     return wire.answer_query("card/step", question, at=at)
+
+
+def _limit_taps(session: Session, terminal: Terminal, _asked: object, *, at: datetime) -> None:
+    """Refuse, for a minute at most, what no person's hand can do. Raises ProtocolError RETRY."""
+    taps = limits.count(session, f"tap terminal {terminal.id}", window=limits.MINUTE, at=at)
+    if taps > settings().taps_per_terminal_max:
+        raise ProtocolError(RefusalCode.RETRY, f"{taps} taps in a minute")
+
+
+def _limit_card(session: Session, card: Card, *, at: datetime) -> None:
+    taps = limits.count(session, f"tap card {card.id}", window=limits.MINUTE, at=at)
+    if taps > settings().taps_per_card_max:
+        raise ProtocolError(RefusalCode.RETRY, f"{taps} taps of one card in a minute")
+
+
+def _limit_pins(session: Session, terminal: Terminal, asked: protocol.SessionAuthorize, *, at: datetime) -> None:
+    """Refuse PINs at a terminal where too many were wrong, whosever cards they were. Raises ProtocolError RETRY."""
+    limit, key = settings().wrong_pins_per_terminal_max, _wrong_pins(terminal)
+    if asked.pin is not None and limits.reached(session, key, limit=limit, window=limits.TEN_MINUTES, at=at):
+        raise ProtocolError(RefusalCode.RETRY, "too many wrong PINs here")
+
+
+def _wrong_pins(terminal: Terminal) -> str:
+    return f"wrong pin terminal {terminal.id}"
 
 
 def _exchange(
@@ -154,6 +178,8 @@ def session_authorize() -> Response:
     ) -> protocol.AuthorizeAnswer | RefusalCode:
         decision = service.authorize(session, terminal=terminal, asked=asked, settings=settings(), at=at)
         if isinstance(decision, RefusalCode):
+            if asked.pin is not None and decision in (RefusalCode.PIN_WRONG, RefusalCode.PIN_LOCKED):
+                limits.count(session, _wrong_pins(terminal), window=limits.TEN_MINUTES, at=at)
             return decision
         return protocol.AuthorizeAnswer(
             session_id=decision.row.id,
@@ -165,7 +191,7 @@ def session_authorize() -> Response:
             server_time=messages.epoch_ms(at),
         )
 
-    return wire.answer_query("session/authorize", question, at=at)
+    return wire.answer_query("session/authorize", question, at=at, guard=functools.partial(_limit_pins, at=at))
 
 
 @blueprint.route("/session/extend", methods=["POST"])

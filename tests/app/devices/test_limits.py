@@ -1,0 +1,79 @@
+"""How often a terminal, a card and an address may try: more than people need, less than programs could do."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from app import clock, web
+from app.devices import limits
+from card_terminal import protocol
+from tests.app import taps
+from tests.app.taps import PIN, Site
+
+
+@pytest.fixture(autouse=True)
+def strict(app_: Flask, site: Site) -> None:
+    few = replace(
+        site.settings,
+        taps_per_terminal_max=4,
+        taps_per_card_max=2,
+        wrong_pins_per_terminal_max=2,
+        wrong_codes_max=2,
+    )
+    web.equip(app_, database=site.database, settings=few)
+
+
+def test_a_terminal_shows_so_many_cards_in_a_minute_and_each_card_so_many_times(site: Site) -> None:
+    terminal, card, other = site.terminal(), site.card(), site.card()
+    assert [terminal.begin(card.show()).status_code for _ in range(3)] == [200, 200, 429]
+    assert terminal.begin(other.show()).status_code == 200
+    refused = terminal.begin(other.show()).get_json()
+    assert (refused["code"], refused["retry"]) == ("RETRY", True)
+    assert refused["message"]["zh"]
+    assert refused["message"]["en"]
+    assert terminal.ask(protocol.Config(have_version=0)).status_code == 200
+    assert site.terminal().begin(other.show()).status_code == 200
+
+    taps.advance(timedelta(seconds=61))
+
+    assert terminal.begin(card.show()).status_code == 200
+
+
+def test_unknown_cards_count_too(site: Site) -> None:
+    terminal = site.terminal()
+    stranger = protocol.TypedCard(number="0000000000000000")
+    codes = [terminal.begin(stranger).get_json()["code"] for _ in range(5)]
+    assert codes == ["CARD_UNKNOWN"] * 4 + ["RETRY"]
+
+
+def test_wrong_pins_of_several_cards_close_the_keypad_of_a_terminal_for_ten_minutes(site: Site) -> None:
+    terminal, cards = site.terminal(), [site.card() for _ in range(3)]
+    for card in cards[:2]:
+        token = terminal.begin(card.show()).get_json()["token"]
+        assert terminal.authorize(token, pin="000000").get_json()["code"] == "PIN_WRONG"
+    token = terminal.begin(cards[2].show()).get_json()["token"]
+    assert terminal.authorize(token, pin=PIN).get_json()["code"] == "RETRY"
+    assert terminal.authorize(token).status_code == 200
+
+    taps.advance(timedelta(minutes=11))
+
+    token = terminal.begin(cards[0].show()).get_json()["token"]
+    assert terminal.authorize(token, pin=PIN).get_json()["code"] == "INSTRUMENT_BUSY"
+
+
+def test_who_tries_codes_is_slowed_down(site: Site) -> None:
+    stranger = site.terminal()
+    codes = [stranger.enrol("A" * 16).get_json()["code"] for _ in range(3)]
+    assert codes == ["ENROLMENT_CODE_INVALID", "ENROLMENT_CODE_INVALID", "RETRY"]
+
+
+def test_counts_of_windows_that_are_over_are_dropped(site: Site) -> None:
+    def work(*, after: timedelta) -> int:
+        taps.advance(after)
+        return site.database.run(lambda session: limits.forget(session, at=clock.now(), limit=10))
+
+    site.terminal().begin(site.card().show())
+    assert work(after=timedelta(minutes=30)) == 0
+    assert work(after=timedelta(minutes=31)) == 2
