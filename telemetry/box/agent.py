@@ -282,8 +282,9 @@ class BoxAgent:
             self._acked_boot = max(self._acked_boot, boot)
             buffer.forget(boot=boot, seq=seq)
             left = {sent for sent in self._under_way if sent[0] != boot or sent[1] > seq}
-            # An acknowledgement that stays before a hole is no progress: the broker has lost what fills it.
-            if len(left) < len(self._under_way):
+            # Progress is that the oldest has arrived. Who waits for it has waited in vain if only newer ones do: the
+            # broker may have lost it, while what is measured now is acknowledged all the time.
+            if self._under_way and min(self._under_way) not in left:
                 self._progress_s, self._resend_s = time.monotonic(), RESEND_S_MIN
                 self._passed_over = FROM_THE_OLDEST
             self._under_way = left

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from sqlalchemy import select
 
 from app import clock
@@ -207,6 +208,31 @@ def test_a_message_that_is_never_acknowledged_keeps_no_later_one_from_being_sent
         assert set(rounds(5)) == set(range(1, 251))  # and from the beginning again
         acks.put((1, 7))
         assert rounds(1)[0] == 8  # what is acknowledged again goes on in order
+
+
+def test_what_got_lost_is_sent_again_while_newer_messages_are_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = agent(Running("embedded", tmp_path, port=1), tmp_path)
+    sent: list[tuple[int, int]] = []
+    acks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+    box._link = SimpleNamespace(  # type: ignore[assignment]
+        acks=acks,
+        connection=1,
+        is_connected=True,
+        take_new_connection=lambda: False,
+        publish=lambda kind, content, **_: sent.append((content["boot"], content["seq"])) if kind == "m" else None,
+    )
+    with Buffer(tmp_path / "held.db") as buffer:
+        box._boot = buffer.begin_boot()
+        for seq in range(1, 6):
+            buffer.put("m", json.dumps({"seq": seq}), boot=1, seq=seq)
+        for second in range(1, 12):  # every second a message of the second boot, acknowledged at once
+            monkeypatch.setattr("telemetry.box.agent.time", SimpleNamespace(monotonic=lambda at=second: float(at)))
+            buffer.put("m", json.dumps({"seq": second}), boot=2, seq=second)
+            box._send(buffer)
+            acks.put((2, second))
+    assert sent.count((1, 1)) > 1
 
 
 def test_anothers_acknowledgement_makes_a_box_forget_nothing(tmp_path: Path) -> None:
