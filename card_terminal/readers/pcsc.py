@@ -21,6 +21,7 @@ GET_UID = bytes.fromhex("FFCA000000")
 UID_BYTES = 7
 
 _OK = b"\x90\x00"
+_STATUS_BYTES = 2
 # PC/SC part 3, 3.1.3.2.3: the ATR of a card that speaks no ISO 14443-4 names the workgroup's list of storage cards.
 _STORAGE_CARD = bytes.fromhex("4F0CA000000306")
 _WAIT_MS = 500
@@ -63,7 +64,11 @@ class PcscCard:
         with self._lock:
             if not self._is_open:
                 raise CardGoneError("taken away")
-            return bytes(_checked(self._scard.SCardTransmit(self._handle, self._protocol, list(apdu))))
+            answer = bytes(_checked(self._scard.SCardTransmit(self._handle, self._protocol, list(apdu))))
+        if len(answer) < _STATUS_BYTES:
+            # Some drivers call it a success when the card went before it answered.
+            raise CardGoneError("no answer")
+        return answer
 
     def release(self) -> None:
         """Let go of the card. It must be done by hand: what the garbage collector finds is reset at its whim."""
@@ -105,6 +110,11 @@ class PcscReader:
         if self._thread is not None:
             self._thread.join(timeout=5)
             self._thread = None
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the reader is there, so that the next card that comes will be seen."""
+        return self._state is ReaderState.OK
 
     def _watch(self, sink: ReadingSink, on_state: StateSink | None) -> None:
         while not self._stopping.is_set():

@@ -24,7 +24,7 @@ SOCKET_VARIABLE = "PCSCLITE_CSOCK_NAME"
 READER = "Virtual"
 
 _OFF, _ON, _RESET, _ATR = 0, 1, 2, 4
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 def what_is_missing() -> str | None:
@@ -63,7 +63,7 @@ class Pcscd:
         # LISTEN_PID is that of the program that takes the shell's place.
         command = f"LISTEN_PID=$$ LISTEN_FDS=1 exec pcscd --foreground --config {self._configuration} 3<&{number}"
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(["sh", "-c", command], pass_fds=[number], stdout=log, stderr=log)  # noqa: S603, S607
+            self._process = subprocess.Popen(["bash", "-c", command], pass_fds=[number], stdout=log, stderr=log)  # noqa: S603, S607
         wait_until(lambda: can_connect(self.port), what=lambda: f"vpcd listens: {self._log.read_text()[-500:]}")
 
     def stop(self) -> None:
@@ -95,6 +95,8 @@ class LyingCard:
         with suppress(OSError):
             self._wire.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=_PATIENCE_S)
+        # pcscd looks a few times a second; a card that comes back sooner never went.
+        wait_until(is_empty, what="the reader is empty")
 
     def _serve(self) -> None:
         with suppress(OSError, EOFError, CardGoneError):
@@ -146,6 +148,19 @@ def can_connect(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def is_empty() -> bool:
+    """Tell whether PC/SC says that no card lies on the reader."""
+    from smartcard import scard  # noqa: PLC0415 - it is not there everywhere
+
+    _result, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
+    try:
+        _result, readers = scard.SCardListReaders(context, [])
+        _result, states = scard.SCardGetStatusChange(context, 0, [(readers[0], scard.SCARD_STATE_UNAWARE)])
+        return bool(states[0][1] & scard.SCARD_STATE_EMPTY)
+    finally:
+        scard.SCardReleaseContext(context)
 
 
 def wait_until(is_so: Callable[[], bool], *, what: Callable[[], str] | str) -> None:

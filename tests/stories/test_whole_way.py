@@ -1,0 +1,266 @@
+"""The whole way: a chip in software, vpcd, pcscd, pyscard, the terminal's own threads, HTTP, the ledger."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app import clock
+from app.cards import patience
+from app.cards import service as cards
+from app.cards.models import Card, CardStatus, Chip, KeyReason, KeyUse
+from app.devices import service as devices
+from app.devices.models import TerminalEvent
+from app.sessions.models import CardSession, SessionStatus
+from card_terminal import station
+from card_terminal.flow import State
+from card_terminal.protocol import ReaderState, TapState
+from card_terminal.readers import Reading
+from card_terminal.readers.ntag424 import EmulatedChip, Tear
+from card_terminal.readers.pcsc import PcscReader
+from tests.app import taps
+from tests.app.cards.bench import Bench, new_bench
+from tests.app.taps import PIN, Site
+from tests.card_terminal.live_terminal import QUICK, LiveTerminal
+from tests.card_terminal.virtual_reader import READER, LyingCard, Pcscd, wait_until
+from tests.stories.conftest import Server
+
+ONLINE_APDUS = 3
+MAKING_APDUS = 26
+
+
+class Desk:
+    """An instrument with its terminal, a counter with a station, and people with cards."""
+
+    def __init__(self, folder: Path, *, site: Site, server: Server, pcscd: Pcscd, bench: Bench) -> None:
+        self.site, self.server, self.pcscd, self.bench = site, server, pcscd, bench
+        self._folder = folder
+        self.terminal: LiveTerminal
+
+    def open(self, **instrument_values: Any) -> LiveTerminal:
+        """Enrol a terminal at an instrument of its own, and let it run."""
+        at_instrument = self.site.terminal(**instrument_values).instrument_id
+        made = self.site.database.run(
+            lambda session: devices.create_terminal(
+                session, code="T-whole", instrument_id=at_instrument, actor="test", at=clock.now()
+            )
+        )
+        self.terminal = LiveTerminal(self._folder, url=self.server.url, code=made.code)
+        taps.approve(self.site.database, made.terminal.id)
+        self.terminal.start()
+        return self.terminal
+
+    def card(self, number: int = 1, *, principal_fen: int = 5_000_00) -> tuple[EmulatedChip, Card]:
+        """A card made at the counter, with money."""
+        chip = EmulatedChip(uid=b"\x04" + number.to_bytes(6))
+        card = self.bench.issue(chip)
+        self.site.database.run(lambda session: taps.put_money(session, card.account_id, principal_fen=principal_fen))
+        chip.apdus.clear()
+        return chip, card
+
+    def put(self, chip: EmulatedChip) -> LyingCard:
+        return LyingCard(chip, port=self.pcscd.port)
+
+    def tap(self, chip: EmulatedChip, state: State, *, code: str | None = None) -> None:
+        """Hold a card to the reader until a state shows, then take it away."""
+        card = self.put(chip)
+        try:
+            self.terminal.wait_for(state, code=code)
+        finally:
+            card.take_away()
+        # What bounces is no tap.
+        time.sleep(QUICK.debounce_ms / 1000)
+
+    def sessions(self) -> list[CardSession]:
+        with self.site.database.reader() as session:
+            return list(session.query(CardSession).order_by(CardSession.authorized_at))
+
+    def balance_fen(self, card: Card) -> int:
+        with self.site.database.reader() as session:
+            found = cards.account_balances(session, [card.account_id])
+        return found[card.account_id].available_fen
+
+
+@pytest.fixture
+def desk(tmp_path: Path, site: Site, server: Server, pcscd: Pcscd) -> Iterator[Desk]:
+    bench = new_bench(site.database, site.client)
+    bench.settings = site.settings
+    desk = Desk(tmp_path / "terminal", site=site, server=server, pcscd=pcscd, bench=bench)
+    yield desk
+    if hasattr(desk, "terminal"):
+        desk.terminal.stop()
+
+
+def at_apdu(chip: EmulatedChip, number: int, do: Callable[[], None]) -> None:
+    """Have something happen just before the chip answers an APDU, counted from now."""
+    transmit, left = chip.transmit, [number]
+
+    def watched(apdu: bytes) -> bytes:
+        if left[0] == 0:
+            do()
+        left[0] -= 1
+        return transmit(apdu)
+
+    chip.transmit = watched  # type: ignore[method-assign]
+
+
+def test_a_tap_starts_a_tap_ends_and_the_ledger_has_what_it_cost(desk: Desk) -> None:
+    terminal = desk.open()
+    chip, card = desk.card()
+
+    desk.tap(chip, State.ACTIVE)
+    assert desk.sessions()[0].held_fen > 0
+    desk.tap(chip, State.ENDING)
+    terminal.wait_for(State.RECEIPT)
+
+    wait_until(lambda: desk.sessions()[0].status is SessionStatus.CAPTURED, what="the end")
+    (row,) = desk.sessions()
+    assert 0 < (row.amount_fen or 0) == 5_000_00 - desk.balance_fen(card)
+    assert len(chip.apdus) == ONLINE_APDUS, "an end by one's own card asks nobody"
+    with desk.site.database.reader() as session:
+        uses = session.query(KeyUse).filter_by(uid=chip.uid, reason=KeyReason.ONLINE_PROOF).all()
+        assert {use.slot for use in uses} == {3}
+        assert session.get_one(Chip, chip.uid).attempts_unproved == 0
+    assert not any(key.hex() in repr(vars(terminal)) for key in chip.keys)
+
+
+def test_a_wrong_pin_starts_nothing_and_the_right_one_does(desk: Desk) -> None:
+    terminal = desk.open(typical_session_min=60 * 40)
+    chip, _card = desk.card()
+
+    desk.tap(chip, State.PIN)
+    terminal.do(lambda each: each.enter_pin("000000"))
+    terminal.do(lambda each: each.confirm())
+    assert terminal.wait_for(State.PIN, code="PIN_WRONG").session is None
+    assert desk.sessions() == []
+    terminal.do(lambda each: each.enter_pin(PIN))
+    terminal.wait_for(State.ACTIVE)
+
+    assert len(desk.sessions()) == 1
+
+
+def test_a_copy_with_the_same_uid_is_refused_and_the_card_itself_is_not(desk: Desk) -> None:
+    desk.open()
+    chip, _card = desk.card()
+    copy = EmulatedChip(uid=chip.uid)
+
+    desk.tap(copy, State.REFUSED, code="CARD_AUTH_FAILED")
+
+    assert desk.sessions() == []
+    with desk.site.database.reader() as session:
+        assert session.get_one(Chip, chip.uid).attempts_unproved == 1
+    desk.tap(chip, State.ACTIVE)
+    with desk.site.database.reader() as session:
+        assert session.get_one(Chip, chip.uid).attempts_unproved == 0
+
+
+def test_a_copy_cannot_be_tried_for_ever(desk: Desk) -> None:
+    desk.open()
+    chip, _card = desk.card()
+    desk.site.change(Chip, chip.uid, attempts_unproved=patience.ATTEMPTS_UNPROVED_MAX)
+
+    desk.tap(EmulatedChip(uid=chip.uid), State.REFUSED, code="CARD_BLOCKED")
+
+
+def test_a_card_taken_away_at_any_apdu_costs_nothing_and_may_come_back_at_once(desk: Desk) -> None:
+    terminal = desk.open()
+    chip, card = desk.card()
+    tears = [(0, Tear.BEFORE), *[(place, Tear.AFTER) for place in range(ONLINE_APDUS)]]
+
+    for place, how in tears:
+        chip.tear(place, how)
+        lying = desk.put(chip)
+        terminal.wait_for(State.REFUSED, code="CARD_GONE")
+        lying.take_away()
+    lying = desk.put(chip)
+    terminal.wait_for(State.ACTIVE)
+    lying.take_away()
+
+    assert len(desk.sessions()) == 1
+    assert desk.balance_fen(card) < 5_000_00
+    assert chip.failures == [0] * 5
+
+
+def test_pcscd_may_die_under_a_session_and_under_a_card_that_lies_there(desk: Desk) -> None:
+    terminal = desk.open()
+    chip, _card = desk.card()
+    desk.tap(chip, State.ACTIVE)
+    lying = desk.put(EmulatedChip(uid=b"\x04" + bytes(6)))
+    terminal.wait_for(State.OTHER)
+
+    desk.pcscd.stop()
+    wait_until(lambda: terminal.program.reader_state is ReaderState.DOWN, what="the terminal notices")
+    desk.pcscd.start()
+    wait_until(lambda: terminal.program.reader_state is ReaderState.OK, what="the reader is back")
+    lying.take_away()
+    assert terminal.screen.session is not None
+    desk.tap(chip, State.ENDING)
+    terminal.wait_for(State.RECEIPT)
+
+    wait_until(lambda: desk.sessions()[0].status is SessionStatus.CAPTURED, what="the end")
+    wait_until(lambda: terminal.journal.unsent_count() == 0, what="all is told")
+    with desk.site.database.reader() as session:
+        kinds = [kind for (kind,) in session.query(TerminalEvent.kind).order_by(TerminalEvent.seq)]
+    assert [kind for kind in kinds if kind.startswith("reader")][-2:] == ["reader_down", "reader_up"]
+
+
+def test_a_server_that_goes_in_the_middle_charges_nothing_and_an_end_needs_no_server(desk: Desk) -> None:
+    terminal = desk.open()
+    chip, card = desk.card()
+    at_apdu(chip, 1, desk.server.down)
+
+    desk.tap(chip, State.REFUSED, code="OFFLINE_NO_LIST")
+    assert desk.balance_fen(card) == 5_000_00
+    desk.server.up()
+    terminal.do(lambda each: each.back())
+    desk.tap(chip, State.ACTIVE)
+    desk.server.down()
+    desk.tap(chip, State.ENDING)
+    terminal.wait_for(State.RECEIPT)
+    desk.server.up()
+
+    wait_until(lambda: desk.sessions()[-1].status is SessionStatus.CAPTURED, what="the end comes later")
+    assert len(desk.sessions()) == 1
+
+
+def test_a_stolen_terminal_is_refused(desk: Desk) -> None:
+    terminal = desk.open()
+    chip, _card = desk.card()
+    desk.site.database.run(
+        lambda session: devices.revoke(
+            session, terminal_id=UUID(terminal.identity.device_id), actor="admin", at=clock.now()
+        )
+    )
+
+    desk.tap(chip, State.REFUSED, code="DEVICE_REVOKED")
+
+    assert desk.sessions() == []
+
+
+def test_a_card_torn_at_any_apdu_of_its_making_is_finished_by_the_next_tap(desk: Desk) -> None:
+    put_down: queue.Queue[Reading] = queue.Queue()
+    reader = PcscReader(READER)
+    reader.start(put_down.put)
+    wait_until(lambda: reader.is_watching, what="the reader")
+
+    def relay(chip: EmulatedChip) -> station.TapResult:
+        lying = desk.put(chip)
+        try:
+            at_station = put_down.get(timeout=60).chip
+            assert at_station is not None
+            return station.relay(desk.bench, at_station)  # type: ignore[arg-type] # the client as a test has it
+        finally:
+            lying.take_away()
+
+    for place in range(MAKING_APDUS):
+        chip, card = EmulatedChip(uid=b"\x04" + (100 + place).to_bytes(6)), desk.bench.order_card()
+        chip.tear(place, Tear.AFTER)
+        assert relay(chip).state is TapState.ENDED
+        assert desk.bench.card(card.id).status is CardStatus.PREPARING, place
+        assert relay(chip).state is TapState.DONE, place
+        assert desk.bench.card(card.id).status is CardStatus.ISSUED
+    reader.stop()
