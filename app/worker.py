@@ -20,11 +20,13 @@ import telemetry.derive
 from app import clock, jobs, sealing
 from app.cards import exchanges, proof
 from app.db import Database
-from app.devices import messages
+from app.devices import limits, messages
 from app.devices.boxes import watching
 from app.reconciliation import adjusting
 from app.reconciliation import service as reconciliation
 from app.sessions import service as sessions
+from app.sessions.offline import lists as offline_lists
+from app.sessions.offline import reserves as offline_reserves
 from app.settings import Settings
 from app.subsidies import service as subsidies
 from app.topups import online as top_ups_online
@@ -36,6 +38,8 @@ LEADER_POLL_S = 0.5
 LEADER_IDLE_TIMEOUT = "3s"
 BATCH = 200
 FORGET_BATCH = 5_000
+# A list locks the purses of up to 300 cards until the commit, so few are made in one transaction.
+LISTS_AT_ONCE = 2
 SUMS_EVERY_S = 5
 # A region of 1,500 channels is looked at in the ten minutes in which each is due once.
 CHANNELS_AT_ONCE = 25
@@ -73,6 +77,12 @@ def _reconcile(database: Database, settings: Settings) -> int:
     )
 
 
+def _prepare_offline_lists(database: Database, settings: Settings) -> int:
+    return database.run(
+        lambda session: offline_lists.prepare_due(session, settings=settings, at=clock.now(), limit=LISTS_AT_ONCE)
+    )
+
+
 JOBS = (
     Job(
         name="derive_collector_sessions",
@@ -99,6 +109,12 @@ JOBS = (
         every_s=5,
         run=_in_transaction(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=BATCH)),
     ),
+    Job(name="prepare_offline_lists", every_s=10, run=_prepare_offline_lists),
+    Job(
+        name="release_offline_reserves",
+        every_s=60,
+        run=_in_transaction(lambda session: offline_reserves.release_stale(session, at=clock.now(), limit=BATCH)),
+    ),
     Job(
         name="expire_holds",
         every_s=5,
@@ -116,6 +132,11 @@ JOBS = (
         run=_in_transaction(
             lambda session: messages.forget_answers(session, before=clock.now() - ANSWERS_KEPT, limit=FORGET_BATCH)
         ),
+    ),
+    Job(
+        name="forget_request_counts",
+        every_s=60,
+        run=_in_transaction(lambda session: limits.forget(session, at=clock.now(), limit=FORGET_BATCH)),
     ),
     Job(
         name="forget_card_tokens",

@@ -25,6 +25,7 @@ from app.reconciliation.evidence import CHARGED
 from app.reconciliation.models import Cause
 from app.sessions import charging, lifecycle
 from app.sessions.models import OPEN_STATUSES, CardSession, Flag, SessionStatus, Step
+from app.sessions.offline import uploads
 from card_terminal import protocol
 
 S_PER_MINUTE = 60
@@ -79,7 +80,11 @@ def settle(
     EVENT_NOT_APPLICABLE; ADJUSTMENT_NOT_POSTABLE. Whatever is refused changes nothing.
     """
     found = parked.waiting(session, terminal_id=terminal_id, seq=seq, message_hash=message_hash, reader=resolver)
-    if settlement is not Settlement.DISMISSED:
+    if settlement is Settlement.APPLIED and _began_alone(found):
+        # Its session comes into being by it, so whose it is can be told only afterwards.
+        _apply(session, found, at=at)
+        _session_of(session, found, resolver=resolver)
+    elif settlement is not Settlement.DISMISSED:
         row = _session_of(session, found, resolver=resolver)
         if settlement is Settlement.APPLIED:
             _apply(session, found, at=at)
@@ -106,7 +111,7 @@ def _waiting(found: ParkedEvent, rows: dict[UUID, CardSession], *, backs: dict[U
 
 
 def _choices(found: ParkedEvent, row: CardSession | None, *, too_much_fen: int) -> Sequence[Settlement]:
-    choices = []
+    choices = [Settlement.APPLIED] if row is None and _began_alone(found) else []
     if row is not None and row.status in OPEN_STATUSES:
         steps = {"started": Step.STARTED, "meter": Step.METERED, "ended": Step.ENDED, "reversal": Step.REVERSED}
         if lifecycle.may(row, steps.get(found.event.kind)):
@@ -115,6 +120,11 @@ def _choices(found: ParkedEvent, row: CardSession | None, *, too_much_fen: int) 
     if too_much_fen:
         choices.append(Settlement.REDUCED)
     return [*choices, Settlement.DISMISSED]
+
+
+def _began_alone(found: ParkedEvent) -> bool:
+    """Tell whether the event began a session that this server was not asked for."""
+    return found.event.kind == protocol.EventKind.STARTED and found.event.body.get("offline") is not None
 
 
 def _session_of(session: Session, found: ParkedEvent, *, resolver: Principal) -> CardSession:
@@ -134,7 +144,7 @@ def _apply(session: Session, found: ParkedEvent, *, at: datetime) -> None:
     key = Ed25519PublicKey.from_public_bytes(found.terminal.public_key)
     try:
         event = protocol.read_event(found.event.message, key=key)
-        effect = lifecycle.apply_event(session, found.terminal, event, at=at)
+        effect = uploads.apply_event(session, found.terminal, event, at=at)
     except (protocol.ProtocolError, UnfitEvent) as error:
         raise Refusal(Code.EVENT_NOT_APPLICABLE) from error
     if effect.outcome is not EventOutcome.ACCEPTED:

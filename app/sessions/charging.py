@@ -50,6 +50,11 @@ class Terms:
         )
 
     @property
+    def changes_with_time(self) -> bool:
+        """Whether it matters when a session begins."""
+        return bool(self._rules.windows or self._rules.per_day or self._changes)
+
+    @property
     def counts_samples(self) -> bool:
         """Whether the price depends on how many samples were measured."""
         return self._rules.per_sample is not None

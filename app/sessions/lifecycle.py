@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, joinedload
 
+from app.cards import life
+from app.cards.models import Card, CardStatus
 from app.devices.messages import ACCEPTED, Effect, parked
 from app.devices.models import EventOutcome, Terminal
 from app.instruments.models import Instrument, InstrumentGroup
@@ -96,10 +98,17 @@ def capture(session: Session, row: CardSession, *, duration: timedelta, samples:
         samples = 1
         flag(row, Flag.SAMPLES_ASSUMED)
     charge = terms.price(duration=timedelta(seconds=duration_s), samples=samples, at=row.started_at)
-    amount_fen = min(charge.amount_fen, row.held_fen)
-    if charge.amount_fen > row.held_fen:
+    # What a terminal began alone is charged whole, whatever could be held for it: that is its customer's risk.
+    on_credit = row.offline_version is not None
+    amount_fen = charge.amount_fen if on_credit else min(charge.amount_fen, row.held_fen)
+    if charge.amount_fen > row.held_fen and not on_credit:
         flag(row, Flag.OVER_HOLD)
-    captured = money.capture(session, row, amount_fen=amount_fen, unit=row.instrument.group.unit, at=at)
+    unit = row.instrument.group.unit
+    captured = money.capture(session, row, amount_fen=amount_fen, unit=unit, at=at, on_credit=on_credit)
+    if captured.advanced_fen:
+        row.advanced_fen = captured.advanced_fen
+        flag(row, Flag.ON_CREDIT)
+        _stop_card(session, row, at=at)
     if captured.hold_expired:
         flag(row, Flag.HOLD_EXPIRED)
     row.duration_s = duration_s
@@ -115,6 +124,14 @@ def capture(session: Session, row: CardSession, *, duration: timedelta, samples:
 def receipt(row: CardSession) -> str:
     """Give the number that is printed on the receipt."""
     return row.id.hex[-RECEIPT_CHARACTERS:].upper()
+
+
+def _stop_card(session: Session, row: CardSession, *, at: datetime) -> None:
+    """Stop the card of a customer who owes: she pays in and asks for it, before it can owe more."""
+    card = session.get_one(Card, row.card_id, with_for_update={"key_share": True})
+    if card.status is CardStatus.ISSUED:
+        reason = "离线使用欠费 / owes for a use without the network"
+        life.block(session, card_id=card.id, reason=reason, actor="system:offline", at=at)
 
 
 def _unknown(session: Session, terminal: Terminal, body: protocol.EventBody, *, at: datetime) -> Effect:

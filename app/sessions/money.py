@@ -58,10 +58,11 @@ class Paid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """What was taken, and whether a hold was gone before its session ended."""
+    """What was taken, whether a hold was gone before its session ended, and what the customer owes for it since."""
 
     paid: Paid
     hold_expired: bool
+    advanced_fen: int = 0
 
 
 def lock_purses(session: Session, account_id: int) -> dict[Purse, int]:
@@ -120,10 +121,13 @@ def hold(
     return tuple(holds) if posted is None or posted.ok else None
 
 
-def capture(session: Session, row: CardSession, *, amount_fen: int, unit: Unit, at: datetime) -> Captured:
+def capture(
+    session: Session, row: CardSession, *, amount_fen: int, unit: Unit, at: datetime, on_credit: bool = False
+) -> Captured:
     """Charge the amount from the holds, subsidy first, give the rest back, and split off service fee and VAT.
 
-    `amount_fen` is at most what is held. What an expired hold no longer covers is taken from what the purses have now.
+    `amount_fen` is at most what is held, but `on_credit`. What no hold covers is taken from what the purses have now,
+    and what they do not have is advanced to the principal as a debt, or else left uncharged.
     All of it is one journal under one key: a second capture of the session changes nothing. Raises LedgerRefusal.
     """
     purses = lock_purses(session, row.account_id)
@@ -132,12 +136,16 @@ def capture(session: Session, row: CardSession, *, amount_fen: int, unit: Unit, 
     open_holds = [each for each in holds if states[each.transfer_id] is PendingState.OPEN]
     transfers, paid = _ends(open_holds, amount_fen=amount_fen)
     late, paid = _late_charges(row, unit, purses=purses, owed_fen=amount_fen - paid.amount_fen, paid=paid)
+    advanced_fen = amount_fen - paid.amount_fen if on_credit else 0
+    if advanced_fen:
+        late += _on_credit(row, unit, amount_fen=advanced_fen)
+        paid = paid.plus(Purse.PRINCIPAL, advanced_fen)
     transfers += late + _shares(row, unit, amount_fen=paid.amount_fen)
     posted = _post(session, row, phase="capture", kind="session_capture", transfers=transfers, at=at)
     if posted is not None and not posted.ok:
         raise LedgerRefusal(row, posted)
     row.capture_journal_id = posted.journal_id if posted else None
-    return Captured(paid=paid, hold_expired=len(open_holds) < len(holds))
+    return Captured(paid=paid, hold_expired=len(open_holds) < len(holds), advanced_fen=advanced_fen)
 
 
 def release(session: Session, row: CardSession, *, at: datetime) -> None:
@@ -190,6 +198,25 @@ def _late_charges(
             owed_fen -= part_fen
             paid = paid.plus(purse, part_fen)
     return transfers, paid
+
+
+def _on_credit(row: CardSession, unit: Unit, *, amount_fen: int) -> list[NewTransfer]:
+    """The one way below what a customer has: her debt pays into her principal, and that pays as always."""
+    principal = Book(BookRole.PRINCIPAL, row.account_id).id
+    steps = (
+        ("advance", Book(BookRole.CUSTOMER_DEBT, row.account_id).id, principal),
+        ("on_credit", principal, Book(BookRole.UNIT_PAYABLE, unit.id).id),
+    )
+    return [
+        NewTransfer(
+            id=_transfer_id(row.id, phase),
+            debit_account_id=debit,
+            credit_account_id=credit,
+            amount_fen=amount_fen,
+            code=TransferCode.SESSION_ON_CREDIT,
+        )
+        for phase, debit, credit in steps
+    ]
 
 
 def _shares(row: CardSession, unit: Unit, *, amount_fen: int) -> list[NewTransfer]:

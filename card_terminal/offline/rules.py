@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from card_terminal.protocol import (
     CLOCK_SKEW_MAX_MS,
-    OFFLINE_MINUTES_MAX,
     CostStep,
     OfflineCard,
     OfflineGrant,
     OfflineList,
     RefusalCode,
     TariffSnapshot,
+    minutes_payable,
+    most_fen,
 )
 
 MS_PER_MINUTE = 60_000
@@ -90,26 +91,13 @@ def _within_limits(
     grant = OfflineGrant(
         version=offline_list.version,
         card=card.reference,
-        limit_fen=cost_fen(tariff.schedule, minutes),
+        limit_fen=most_fen(tariff.schedule, minutes),
         minutes=minutes,
         at_ms=at_ms,
     )
     return Allowed(card=card, tariff=tariff, grant=grant)
 
 
-def minutes_payable(tariff: TariffSnapshot, budget_fen: int) -> int:
-    """Give how many whole minutes this money pays for at most; 0 also where the list has no price."""
-    if not tariff.schedule or tariff.schedule[0].cost_fen > budget_fen:
-        return 0
-    beyond = next((step.minute for step in tariff.schedule if step.cost_fen > budget_fen), OFFLINE_MINUTES_MAX + 1)
-    return min(beyond - 1, OFFLINE_MINUTES_MAX)
-
-
-def cost_fen(schedule: Sequence[CostStep], minutes: int) -> int:
-    """Give the most that so many minutes cost."""
-    return max((step.cost_fen for step in schedule if step.minute <= minutes), default=0)
-
-
 def spent_fen(schedule: Sequence[CostStep], *, elapsed_ms: int) -> int:
     """Give the most that a session of this length costs; a started minute counts."""
-    return cost_fen(schedule, max(1, -(-elapsed_ms // MS_PER_MINUTE)))
+    return most_fen(schedule, max(1, -(-elapsed_ms // MS_PER_MINUTE)))

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from card_terminal.crypto import sealing
-from card_terminal.protocol.answers import OFFLINE_LIST_LENGTH_MAX, TariffSnapshot
+from card_terminal.protocol.answers import OFFLINE_LIST_LENGTH_MAX, CostStep, TariffSnapshot
 from card_terminal.protocol.fields import Count, EpochMs, Fen, Name, ShortText, Uid
 from card_terminal.protocol.shapes import AtMost, Between, MessageError, Text, parse, to_dict
 from card_terminal.protocol.signing import MessageType, SignatureError, sign, verify
@@ -103,6 +104,19 @@ def open_card_keys(content: OfflineList, *, key: X25519PrivateKey) -> list[bytes
     if len(opened) != CARD_KEY_BYTES * len(content.cards):
         raise MessageError("the list has not one key for each card")
     return [opened[start : start + CARD_KEY_BYTES] for start in range(0, len(opened), CARD_KEY_BYTES)]
+
+
+def minutes_payable(tariff: TariffSnapshot, budget_fen: int) -> int:
+    """Give how many whole minutes this money pays for at most; 0 also where the list has no price."""
+    if not tariff.schedule or tariff.schedule[0].cost_fen > budget_fen:
+        return 0
+    beyond = next((step.minute for step in tariff.schedule if step.cost_fen > budget_fen), OFFLINE_MINUTES_MAX + 1)
+    return min(beyond - 1, OFFLINE_MINUTES_MAX)
+
+
+def most_fen(schedule: Sequence[CostStep], minutes: int) -> int:
+    """Give the most that so many minutes cost."""
+    return max((step.cost_fen for step in schedule if step.minute <= minutes), default=0)
 
 
 def encode_sealing_key(key: X25519PrivateKey) -> str:

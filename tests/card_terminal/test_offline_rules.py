@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from card_terminal.offline.rules import Allowed, Clocks, Used, cost_fen, decide, minutes_payable, spent_fen
+from card_terminal.offline.rules import Allowed, Clocks, Used, decide, spent_fen
 from card_terminal.protocol import (
     OFFLINE_MINUTES_MAX,
     CostStep,
@@ -18,6 +18,8 @@ from card_terminal.protocol import (
     TariffSnapshot,
     Words,
     encode_sealing_key,
+    minutes_payable,
+    most_fen,
     open_card_keys,
     seal_card_keys,
 )
@@ -127,9 +129,9 @@ def test_the_minutes_are_the_most_that_the_money_pays(schedule: list[tuple[int, 
     minutes = minutes_payable(price, budget_fen)
     assert 0 <= minutes <= OFFLINE_MINUTES_MAX
     if minutes:
-        assert cost_fen(price.schedule, minutes) <= budget_fen
+        assert most_fen(price.schedule, minutes) <= budget_fen
     if minutes < OFFLINE_MINUTES_MAX:
-        assert cost_fen(price.schedule, minutes + 1) > budget_fen
+        assert most_fen(price.schedule, minutes + 1) > budget_fen
 
 
 @given(st.integers(-2 * DAY_MS, 2 * DAY_MS), st.integers(0, 2 * DAY_MS), st.integers(0, DAY_MS))
