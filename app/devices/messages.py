@@ -243,6 +243,7 @@ def _ask(
         with session.begin_nested():
             answer = question(session, terminal, body)
     except ProtocolError as error:
+        log.info("query_refused", terminal=terminal.code, code=str(error.code), detail=error.detail[:120])
         answer = error.code
     if isinstance(answer, RefusalCode):
         return refused(answer, at=at), answer
