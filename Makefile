@@ -19,6 +19,13 @@ $(VENV)/developer: requirements-dev.txt $(VENV)/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps -r requirements-dev.txt
 	touch $@
 
+# Card readers need a compiler and libpcsclite-dev (.ci/install-packages); without them everything else works.
+$(VENV)/pcsc: requirements-pcsc.txt $(VENV)/runtime
+	@if test -e /usr/include/PCSC/winscard.h && command -v cc > /dev/null; then \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps \
+			-r requirements-pcsc.txt && touch $@; \
+	fi
+
 run: $(VENV)/runtime ## start everything with a small Chongqing; Ctrl-C stops it
 	@exec $(BIN)/python -m app.cli demo
 
@@ -31,10 +38,10 @@ check: $(VENV)/developer ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## every check and test that this machine can run
+test: check $(VENV)/pcsc ## every check and test that this machine can run
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-bench: $(VENV)/developer ## a benchmark: make bench NAME=try
+bench: $(VENV)/developer $(VENV)/pcsc ## a benchmark: make bench NAME=try
 	@$(BIN)/python -m bench.$(NAME) $(ARGS)
 
 mutate: $(VENV)/developer ## plant bugs in the ledger and name those no test notices; hours (ARGS='sql' or ARGS='ledger.checks.*')
@@ -51,6 +58,8 @@ lock: ## write requirements*.txt anew from requirements*.in (needs uv)
 		--no-header --no-annotate -c requirements.txt requirements-dev.in -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate -c requirements.txt requirements-box.in -o requirements-box.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate -c requirements.txt requirements-pcsc.in -o requirements-pcsc.txt
 
 assets: ## copy style, scripts and icons from npm into the repository (developers only)
 	npm ci && node assets.mjs
