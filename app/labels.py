@@ -495,6 +495,13 @@ LABELS: dict[str, dict[str, Label]] = {
         "taken_over": Label(_l("another card took over the instrument; charged up to then")),
         "samples_assumed": Label(_l("nobody said how many samples; one was charged"), "warn"),
         "hold_expired": Label(_l("the reservation had run out before the end"), "warn"),
+        "offline": Label(_l("begun while the network was away")),
+        "offline_late": Label(_l("begun outside of the time of the offline list"), "warn"),
+        "offline_hot": Label(_l("the card may not be used any more"), "bad"),
+        "offline_overlap": Label(_l("card or instrument were in use by another session at the same time"), "warn"),
+        "offline_over_limit": Label(_l("more than the offline list allowed"), "warn"),
+        "on_credit": Label(_l("the customer owes a part of it; the card is stopped"), "bad"),
+        "clock_doubtful": Label(_l("the terminal named a time that cannot be; the nearest was taken"), "warn"),
     },
 }
 

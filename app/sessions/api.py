@@ -9,11 +9,15 @@ import flask_smorest
 from app import clock
 from app.cards import numbers
 from app.errors import Code
+from app.fields import PageQuery
 from app.people.models import Role
+from app.presentation import CENTER
 from app.problems import refuses
-from app.security import principal, require
+from app.security import change, principal, require
 from app.sessions import queries, schemas, service
 from app.sessions.models import CardSession, Flag
+from app.sessions.offline import switching
+from app.sessions.offline.switching import OfflineLine
 from app.sessions.queries import Filter
 from app.web import database
 
@@ -59,6 +63,47 @@ def close_session(session_id: UUID) -> dict[str, Any]:
     )
     with database().reader() as session:
         return _session(queries.get_session(session, session_id=session_id, reader=closer))
+
+
+@blueprint.get("/offline-terminals")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN)
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(HTTPStatus.OK, schemas.OfflineTerminalsSchema)
+@require(*CENTER)
+def offline_terminals(query: dict[str, Any]) -> dict[str, Any]:
+    """Give a page of the terminals in use: which may start alone, by which list, and what is held for it."""
+    with database().reader() as session:
+        offset = (query["page"] - 1) * query["page_size"]
+        return {
+            "terminals": [_offline(line) for line in switching.lines(session, limit=query["page_size"], offset=offset)]
+        }
+
+
+@blueprint.put("/offline-settings/<int:instrument_id>")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND)
+@blueprint.arguments(schemas.OfflineSettingSchema)
+@blueprint.response(HTTPStatus.OK, schemas.OfflineSettingSchema)
+@require(Role.ADMIN)
+def switch_offline(body: dict[str, Any], instrument_id: int) -> dict[str, Any]:
+    """Let the terminals of an instrument start sessions while the server is away, or no more."""
+    setting = change(switching.switch, instrument_id=instrument_id, **body)
+    return {"enabled": setting.enabled, "strict": setting.strict}
+
+
+def _offline(line: OfflineLine) -> dict[str, Any]:
+    return {
+        "terminal_code": line.terminal.code,
+        "instrument_id": line.instrument.id,
+        "instrument_code": line.instrument.code,
+        "enabled": line.enabled,
+        "strict": line.strict,
+        "list_version": line.content.version if line.content is not None else 0,
+        "valid_until": line.content.valid_until if line.content is not None else None,
+        "taken_at": line.content.taken_at if line.content is not None else None,
+        "cards": line.cards,
+        "allowed_fen": line.allowed_fen,
+        "reserved_fen": line.reserved_fen,
+    }
 
 
 def _session(row: CardSession) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, or_, select, true
+from sqlalchemy import ColumnElement, Select, String, cast, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from app import errors
 from app.cards.models import Card, CardAccount
 from app.instruments.models import Instrument, InstrumentGroup, Unit
 from app.people.principals import Principal
-from app.sessions.models import CardSession, SessionStatus
+from app.sessions.models import CardSession, Flag, SessionStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,5 +89,6 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     if wanted.until is not None:
         conditions.append(CardSession.authorized_at < wanted.until)
     if wanted.to_review:
-        conditions.append(CardSession.flags != [])
+        # That a session began offline is news, and by itself no reason to look.
+        conditions.append(CardSession.flags.op("-")(literal(str(Flag.OFFLINE), String)) != cast([], JSONB))
     return conditions

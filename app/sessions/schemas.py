@@ -60,3 +60,36 @@ class SessionsSchema(Strict):
     """A page of sessions, the newest first."""
 
     sessions = fields.List(fields.Nested(SessionSchema), required=True)
+
+
+class OfflineTerminalSchema(Strict):
+    """A terminal, whether it may start sessions while the server is away, and what is held for that."""
+
+    terminal_code = fields.String(required=True, metadata={"example": "CQU-T-01"})
+    instrument_id = Whole(required=True, metadata={"example": 1})
+    instrument_code = fields.String(required=True, metadata={"example": "CQU-HPLC-01"})
+    enabled = fields.Boolean(required=True)
+    strict = fields.Boolean(required=True, metadata={"description": "Each card's limit is held in the ledger."})
+    list_version = Whole(required=True, metadata={"description": "The newest list; 0 before the first.", "example": 7})
+    valid_until = Moment(required=True, allow_none=True)
+    taken_at = Moment(
+        required=True, allow_none=True, metadata={"description": "When the terminal said that it has this list."}
+    )
+    cards = Whole(required=True, metadata={"example": 12})
+    allowed_fen = Whole(required=True, metadata={"description": "What its cards may spend together.", "example": 0})
+    reserved_fen = Whole(required=True, metadata={"description": "What is held for that.", "example": 0})
+
+
+class OfflineTerminalsSchema(Strict):
+    """A page of terminals by instrument."""
+
+    terminals = fields.List(fields.Nested(OfflineTerminalSchema), required=True)
+
+
+class OfflineSettingSchema(Strict):
+    """Whether the terminals of an instrument may start sessions while the server is away."""
+
+    enabled = fields.Boolean(required=True, metadata={"example": False})
+    strict = fields.Boolean(
+        load_default=True, metadata={"description": "Hold each card's limit in the ledger.", "example": True}
+    )

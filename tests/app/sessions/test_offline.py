@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,14 +16,16 @@ from app import clock
 from app.books import BookRole
 from app.cards import keys, life
 from app.cards.models import Card, CardClass, CardStatus, KeyUse
+from app.db import Database
 from app.devices import service as devices
 from app.devices.models import ServerKey, TerminalAnswer
+from app.people.models import Role
 from app.sessions import service as sessions
 from app.sessions.models import CardSession, Flag, OfflineReserve, SessionStatus
 from app.sessions.offline import lists, reserves, switching
 from card_terminal import protocol
 from card_terminal.crypto.keys import KeySlot
-from tests.app import taps
+from tests.app import builders, taps
 from tests.app.taps import CardInHand, Site, Tap
 
 HOUR = timedelta(hours=1)
@@ -340,6 +343,34 @@ def test_switching_off_empties_the_list_and_frees_the_money(site: Site) -> None:
     assert site.balances(card).held_fen == 0
     line = run(site, lambda session: switching.lines(session, limit=10))[0]
     assert (line.enabled, line.cards, line.reserved_fen) == (False, 0, 0)
+
+
+def test_the_center_reads_how_offline_use_stands_and_only_an_administrator_switches_it(
+    site: Site, client: FlaskClient, database: Database
+) -> None:
+    terminal = site.terminal()
+    known_card(site, terminal)
+    with_list(site, terminal)
+    with database.transaction() as session:
+        admin, auditor, operator = (
+            builders.person(session, role=role).username for role in (Role.ADMIN, Role.AUDITOR, Role.CARDHOLDER)
+        )
+    address = f"/api/v1/sessions/offline-settings/{terminal.instrument_id}"
+    answers = [
+        client.put(address, json={"enabled": True, "strict": False}, headers=builders.bearer(client, name)).status_code
+        for name in (operator, auditor, admin)
+    ]
+    assert answers == [403, 403, 200]
+    unknown = client.put(address + "9", json={"enabled": True}, headers=builders.bearer(client, admin))
+    assert unknown.status_code == 404
+    seen = [
+        client.get("/api/v1/sessions/offline-terminals", headers=builders.bearer(client, name))
+        for name in (operator, auditor)
+    ]
+    assert seen[0].status_code == 403
+    line = seen[1].get_json()["terminals"][0]
+    assert (line["enabled"], line["strict"], line["list_version"], line["cards"]) == (True, False, 1, 1)
+    assert (line["allowed_fen"], line["reserved_fen"], bool(line["taken_at"])) == (99_83, 99_83, True)
 
 
 def test_every_use_of_an_offline_key_is_written_down_once_for_each_list_that_is_asked_for(site: Site) -> None:
