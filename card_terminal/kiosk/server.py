@@ -29,7 +29,12 @@ BODY_BYTES_MAX = 4096
 _HOSTS = {"127.0.0.1", "localhost"}
 _POLL_S = 0.02
 _PASSING = {State.READING, State.AUTH, State.CONFIRM, State.AUTHORIZING, State.ENDING}
-_ASSETS = {"kiosk.css": "text/css", "kiosk.js": "text/javascript", "kiosk.svg": "image/svg+xml"}
+_ASSETS = {
+    "kiosk.css": "text/css",
+    "kiosk.js": "text/javascript",
+    "kiosk-screens.js": "text/javascript",
+    "kiosk.svg": "image/svg+xml",
+}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
