@@ -20,6 +20,7 @@ from card_terminal.identity import Identity, keep_identity, load_identity, load_
 from card_terminal.protocol import EnrolAnswer, MessageError, ReaderState, read_answer, read_refusal, sign_enrolment
 from card_terminal.readers import ReaderError, Reading
 from card_terminal.readers.apdu import ApduCard
+from card_terminal.readers.kept import KeptChip
 from card_terminal.readers.ntag424 import EmulatedChip
 from card_terminal.readers.pcsc import PcscReader
 from card_terminal.store import Store
@@ -134,28 +135,7 @@ def _typed_chip(folder: Path, stopping: threading.Event) -> ApduCard | None:
         return None
     path = folder / f"{name}.chip"
     chip = EmulatedChip.load(path) if path.exists() else EmulatedChip(uid=b"\x04" + secrets.token_bytes(6))
-    return _Kept(chip, path)
-
-
-class _Kept:
-    """A chip whose file follows it, APDU by APDU, as memory in a chip does."""
-
-    def __init__(self, chip: EmulatedChip, path: Path) -> None:
-        self._chip, self._path = chip, path
-        chip.save(path)
-
-    @property
-    def uid(self) -> bytes:
-        return self._chip.uid
-
-    @property
-    def atr(self) -> bytes:
-        return self._chip.atr
-
-    def transmit(self, apdu: bytes) -> bytes:
-        answer = self._chip.transmit(apdu)
-        self._chip.save(self._path)
-        return answer
+    return KeptChip(chip, path)
 
 
 def _print(text_zh: str, text_en: str) -> None:

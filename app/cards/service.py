@@ -1,6 +1,7 @@
 """Card accounts and cards: opened, issued, shown to their holder, reported lost."""
 
 import re
+import secrets
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -63,6 +64,8 @@ class VirtualCard:
     key_version: int
     k_meta: bytes = field(repr=False)
     k_file: bytes = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
+    """All five, by slot: what a whole chip in software holds."""
 
 
 def open_account(
@@ -263,12 +266,15 @@ def find_account(session: Session, *, number: str) -> AccountView:
 def personalise_virtual_card(session: Session, *, card_id: int, key_encryption_key: bytes, at: datetime) -> VirtualCard:
     """Give the key material of one secure card, as a personalisation station would write it into the chip.
 
-    For demonstrations and tests, where the chip is a file. Raises Refusal: NOT_FOUND, VALIDATION_FAILED for a card
-    without a chip.
+    For demonstrations and tests, where the chip is a file; a card of class `ev2` gets its chip and is issued.
+    Raises Refusal: NOT_FOUND, VALIDATION_FAILED for a card without a chip.
     """
     card = session.get(Card, card_id)
     if card is None:
         raise errors.Refusal(errors.Code.NOT_FOUND)
+    if card.card_class is CardClass.EV2 and card.uid is None:
+        # 04 is the maker's byte of the chips whose behaviour these files have.
+        card.uid, card.status, card.status_at = b"\x04" + secrets.token_bytes(UID_BYTES - 1), CardStatus.ISSUED, at
     if card.uid is None:
         raise errors.Refusal(errors.Code.VALIDATION_FAILED, card="has no chip")
     ring = keys.KeyRing(
@@ -279,16 +285,14 @@ def personalise_virtual_card(session: Session, *, card_id: int, key_encryption_k
         at=at,
     )
     keys.assign(session, uid=card.uid, key_version=card.key_version, key_encryption_key=key_encryption_key, at=at)
-    found = {
-        slot: ring.card_key(slot, uid=card.uid, key_version=card.key_version) or b""
-        for slot in (KeySlot.META_READ, KeySlot.SUN_MAC)
-    }
+    found = {slot: ring.card_key(slot, uid=card.uid, key_version=card.key_version) or b"" for slot in KeySlot}
     return VirtualCard(
         uid=card.uid,
         face_number=card.face_number,
         key_version=card.key_version,
         k_meta=found[KeySlot.META_READ],
         k_file=found[KeySlot.SUN_MAC],
+        keys=tuple(found[slot] for slot in KeySlot),
     )
 
 
