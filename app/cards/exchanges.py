@@ -27,7 +27,6 @@ from card_terminal.protocol import ProtocolError, RefusalCode
 # Three tries of a terminal for one message take 8 s at most, and there are two.
 LIFETIME = timedelta(seconds=30)
 ISO_OK = b"\x90\x00"
-_RANDOM_BYTES = 16
 
 log = structlog.get_logger(__name__)
 
@@ -122,25 +121,30 @@ def forget(session: Session, *, before: datetime, limit: int) -> int:
 def _next(exchange: CardExchange, said: protocol.CardStep, *, ring: KeyRing) -> Asking | None:
     """Give what to ask next, or None when the chip has proved itself. Raises Ev2Error."""
     answers = [bytes.fromhex(each) for each in said.answers]
+    if exchange.step > 0:
+        _expect(answers, 1)
+        ev2.finish_authentication(answers[0], challenge=_remembered(exchange, ring=ring))
+        return None
     key = ring.card_key(KeySlot.ONLINE, uid=exchange.uid, key_version=exchange.key_version)
     if key is None:
         raise Ev2Error(f"no keys of version {exchange.key_version} were made for this chip")
-    if exchange.step > 0:
-        _expect(answers, 1)
-        state = crypto_box.unwrap(exchange.state, key=ring.key_encryption_key, purpose=_purpose(exchange))
-        challenge = Challenge(
-            key=key, key_no=int(KeySlot.ONLINE), rnd_a=state[:_RANDOM_BYTES], rnd_b=state[_RANDOM_BYTES:]
-        )
-        ev2.finish_authentication(answers[0], challenge=challenge)
-        return None
     _expect(answers, 2)
     if answers[0] != ISO_OK:
         raise Ev2Error("without our application")
-    rnd_a = os.urandom(_RANDOM_BYTES)
+    rnd_a = os.urandom(ev2.KEY_BYTES)
     apdu, challenge = ev2.answer_challenge(answers[1], key=key, key_no=int(KeySlot.ONLINE), rnd_a=rnd_a)
     exchange.step += 1
-    exchange.state = crypto_box.wrap(rnd_a + challenge.rnd_b, key=ring.key_encryption_key, purpose=_purpose(exchange))
+    exchange.state = crypto_box.wrap(
+        key + rnd_a + challenge.rnd_b, key=ring.key_encryption_key, purpose=_purpose(exchange)
+    )
     return Asking(exchange_id=exchange.id, step=exchange.step, apdus=(apdu,))
+
+
+def _remembered(exchange: CardExchange, *, ring: KeyRing) -> Challenge:
+    """Give the authentication that waits for the chip's proof, so that one tap opens the master key once."""
+    state = crypto_box.unwrap(exchange.state, key=ring.key_encryption_key, purpose=_purpose(exchange))
+    key, rnd_a, rnd_b = (state[place : place + ev2.KEY_BYTES] for place in range(0, 3 * ev2.KEY_BYTES, ev2.KEY_BYTES))
+    return Challenge(key=key, key_no=int(KeySlot.ONLINE), rnd_a=rnd_a, rnd_b=rnd_b)
 
 
 def _expect(answers: list[bytes], count: int) -> None:

@@ -269,7 +269,7 @@ class CardExchange(Base):
     key_version: Mapped[int]
     step: Mapped[int]
     state: Mapped[bytes] = mapped_column(server_default=text("''"))
-    """The random numbers of the authentication, wrapped: the session's keys come of them."""
+    """The chip's key and the random numbers of the authentication, wrapped."""
     expires_at: Mapped[datetime] = mapped_column(Moment, index=True)
 
 

@@ -20,18 +20,28 @@ ATTEMPTS_FORGIVEN = 10
 
 
 class ImpatientError(Exception):
-    """One more authentication could slow or lock the chip; the text says how many came to nothing."""
+    """One more authentication could slow or lock the chip; the text says how many may come to nothing."""
 
 
 def spend(session: Session, *, uid: bytes, at: datetime) -> None:
     """Count an authentication before it begins: one that is torn is no success. Raises ImpatientError."""
-    session.execute(insert(Chip).values(uid=uid).on_conflict_do_nothing())
-    chip = session.get_one(Chip, uid, with_for_update=True, populate_existing=True)
-    if chip.attempts_unproved >= ATTEMPTS_UNPROVED_MAX or chip.attempts_total >= ATTEMPTS_TOTAL_MAX:
-        raise ImpatientError(f"{chip.attempts_unproved} in a row, {chip.attempts_total} in all")
-    chip.attempts_unproved += 1
-    chip.attempts_total += 1
-    chip.last_attempt_at = at
+    counted = session.scalar(
+        insert(Chip)
+        .values(uid=uid, attempts_unproved=1, attempts_total=1, last_attempt_at=at)
+        .on_conflict_do_update(
+            index_elements=[Chip.uid],
+            set_={
+                "attempts_unproved": Chip.attempts_unproved + 1,
+                "attempts_total": Chip.attempts_total + 1,
+                "last_attempt_at": at,
+            },
+            where=(Chip.attempts_unproved < ATTEMPTS_UNPROVED_MAX) & (Chip.attempts_total < ATTEMPTS_TOTAL_MAX),
+        )
+        .returning(Chip.attempts_unproved)
+        .execution_options(populate_existing=True)
+    )
+    if counted is None:
+        raise ImpatientError(f"{ATTEMPTS_UNPROVED_MAX} in a row, or {ATTEMPTS_TOTAL_MAX} in all")
 
 
 def proved(session: Session, *, uid: bytes) -> None:
