@@ -89,15 +89,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _statements_compiled_once(server_url: str) -> Iterator[None]:
     """Let all databases of a run share what SQLAlchemy made of each statement: a sixth of the time of the tests.
 
-    It keeps that by engine and dialect, and every test has an engine of its own.
+    It keeps that by engine and dialect, and every test has an engine of its own; there is no public way.
     """
     first = Database(server_url.format(name="postgres")).engine
     first.connect().close()
 
     def create_engine_alike(url: str, **options: Any) -> Engine:
         engine = create_engine(url, **options)
-        engine.dialect = engine.pool._dialect = first.dialect  # noqa: SLF001 - there is no public way
-        engine._compiled_cache = first._compiled_cache  # noqa: SLF001
+        engine.dialect = engine.pool._dialect = first.dialect
+        engine._compiled_cache = first._compiled_cache
         return engine
 
     with pytest.MonkeyPatch.context() as patch:
