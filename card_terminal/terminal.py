@@ -90,6 +90,7 @@ class Terminal:
         self._last_tap: tuple[str, int] = ("", 0)
         self._next_meter_ms = self._next_pulse_ms = self._next_extend_ms = 0
         self._wall_over_mono_ms = clock.wall_ms() - clock.mono_ms()
+        self._no_more: Notice | None = None
         self.screen = Screen(since_mono_ms=clock.mono_ms())
 
     # After a start
@@ -315,7 +316,7 @@ class Terminal:
     def _run(self, session: RunningSession) -> None:
         self._journal.start(session)
         self._next_meter_ms = session.since_mono_ms + METER_INTERVAL_MS
-        self._next_extend_ms = 0
+        self._next_extend_ms, self._no_more = 0, None
         # The five seconds count from the moment when the person sees that she has started.
         self._last_tap = (session.card_mark, session.since_mono_ms)
         self._go(Signal.GRANTED, session=session)
@@ -442,9 +443,15 @@ class Terminal:
         outcome = self._client.ask(body, ExtendAnswer, tries=1)
         if isinstance(outcome, Answered) and outcome.answer.session_id == session.session_id:
             extended = self._journal.extend(session, answer=outcome.answer)
-            self.screen = replace(self.screen, session=extended)
-        elif isinstance(outcome, Refused):
-            _log.info("extension_refused", code=outcome.refusal.code)
+            self._no_more = None
+            self.screen = replace(self.screen, session=extended, notice=None)
+            return
+        if isinstance(outcome, Refused):
+            self._no_more = server_notice(outcome.refusal)
+        else:
+            self._no_more = local_notice(RefusalCode.EXTEND_UNANSWERED)
+        _log.info("not_extended", code=self._no_more.code)
+        self.screen = replace(self.screen, notice=self._no_more)
 
     def _time_out(self) -> None:
         if self.screen.state is State.CONFIRM:
@@ -464,9 +471,11 @@ class Terminal:
         receipt: Receipt | None = None,
         lasts_ms: int | None = None,
     ) -> None:
-        now_ms = self._clock.mono_ms()
+        now_ms, state = self._clock.mono_ms(), after(self.screen.state, signal)
+        if state is State.ACTIVE:
+            notice = self._no_more
         self.screen = Screen(
-            state=after(self.screen.state, signal),
+            state=state,
             since_mono_ms=now_ms,
             until_mono_ms=None if lasts_ms is None else now_ms + lasts_ms,
             session=session,

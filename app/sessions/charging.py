@@ -1,6 +1,6 @@
 """The price rules of one session: copied at swipe-in as a snapshot, and applied from then on whatever changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from card_terminal import protocol
 # How far ahead a terminal is told what each minute costs; an extension gets no new table.
 SCHEDULE_MIN = 8 * 60
 SCHEDULE_MIN_MAX = 24 * 60
+WHOLE_PERCENT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,28 @@ class Terms:
             changes=self._changes,
         )
 
-    @property
-    def changes_with_time(self) -> bool:
-        """Whether it matters when a session begins."""
-        return bool(self._rules.windows or self._rules.per_day or self._changes)
+    def dearest_fen(self, *, minutes: int, since: datetime, until: datetime) -> int:
+        """Give the most that so many minutes can cost that begin between two moments; one sample is reckoned.
+
+        Every hour counts at the highest percentage of the day, and where prices change on the way, as if it were paid
+        by each of them: more than any session pays, and quick to reckon.
+        """
+        changed = [each.rules for each in self._changes if each.holds_from < until + timedelta(minutes=minutes)]
+        return sum(self._flat_fen(rules, minutes=minutes, at=since) for rules in (self._rules, *changed))
+
+    def _flat_fen(self, rules: pricing.PriceRules, *, minutes: int, at: datetime) -> int:
+        charge = pricing.price(
+            replace(rules, windows=()),
+            started_at=at,
+            ended_at=at + timedelta(minutes=minutes),
+            site_timezone=self._zone,
+            customer_class=self.customer_class,
+            samples=1,
+        )
+        percent = max(WHOLE_PERCENT, *(window.percent for window in rules.windows), WHOLE_PERCENT)
+        # Each piece of time at a percentage of its own is a line, and each line is rounded.
+        rounding_fen = 2 * len(rules.windows) + 1 if rules.windows else 0
+        return -(-charge.amount_fen * percent // WHOLE_PERCENT) + rounding_fen
 
     @property
     def counts_samples(self) -> bool:

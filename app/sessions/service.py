@@ -167,7 +167,7 @@ def extend(
     may_fen = has_fen if row.pin_verified else min(has_fen, HOLD_WITHOUT_PIN_FEN_MAX)
     minutes = terms.minutes_payable(may_fen, at_most=asked.minutes_total, at_least=row.minutes + 1, at=held_since)
     if minutes is None:
-        return RefusalCode.INSUFFICIENT_FUNDS if may_fen == has_fen else RefusalCode.PIN_WRONG
+        return RefusalCode.INSUFFICIENT_FUNDS if may_fen == has_fen else RefusalCode.PIN_NEEDED
     extra_fen = max(0, terms.hold_fen(minutes=minutes, at=held_since) - row.held_fen)
     unit_id = row.instrument.group.unit_id
     holds = money.hold(session, row, amount_fen=extra_fen, purses=purses, unit_id=unit_id, at=at)

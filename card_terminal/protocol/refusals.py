@@ -32,6 +32,7 @@ class RefusalCode(StrEnum):
     PIN_LOCKED = "PIN_LOCKED"
     STATION_IDLE = "STATION_IDLE"
     CARD_GONE = "CARD_GONE"
+    PIN_NEEDED = "PIN_NEEDED"
     # the person, the money, the instrument
     NOT_QUALIFIED = "NOT_QUALIFIED"
     NO_BOOKING = "NO_BOOKING"
@@ -48,6 +49,7 @@ class RefusalCode(StrEnum):
     OFFLINE_LIMIT_TERMINAL = "OFFLINE_LIMIT_TERMINAL"
     OFFLINE_CLOCK_UNTRUSTED = "OFFLINE_CLOCK_UNTRUSTED"
     READER_DOWN = "READER_DOWN"
+    EXTEND_UNANSWERED = "EXTEND_UNANSWERED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +273,14 @@ _TABLE: dict[RefusalCode, tuple[int, HTTPStatus, bool, str, str, Bilingual]] = {
         "The card was taken away too early; nothing was charged",
         Bilingual(zh="请将卡片贴紧读卡器，画面变化后再拿开", en="Hold the card still until the screen changes"),
     ),
+    RefusalCode.PIN_NEEDED: (
+        213,
+        _CONFLICT,
+        False,
+        "已到免密上限，不能再延长",
+        "No more can be reserved without the PIN",
+        Bilingual(zh="结束后凭密码重新开始", en="End, and start again with the PIN"),
+    ),
     RefusalCode.NOT_QUALIFIED: (
         301,
         _CONFLICT,
@@ -382,6 +392,14 @@ _TABLE: dict[RefusalCode, tuple[int, HTTPStatus, bool, str, str, Bilingual]] = {
         "读卡器故障",
         "The card reader does not answer",
         _CALL_STAFF,
+    ),
+    RefusalCode.EXTEND_UNANSWERED: (
+        409,
+        _CONFLICT,
+        True,
+        "服务器无应答，暂不能延长",
+        "No answer: no more can be reserved now",
+        Bilingual(zh="用完已预扣的时间后自动结束", en="It ends when the reserved time is used"),
     ),
 }
 

@@ -200,7 +200,7 @@ def test_without_its_pin_a_chip_never_holds_more_than_may_be_held_without_it(sit
     refused = terminal.ask(protocol.SessionExtend(session_id=session_id, minutes_total=120)).get_json()
 
     assert (granted["minutes_total"], granted["held_fen"]) == (100, 1_000_00)
-    assert refused["code"] == "PIN_WRONG"
+    assert refused["code"] == "PIN_NEEDED"
     assert site.balances(card).held_fen == 1_000_00
 
 
