@@ -24,6 +24,7 @@ from app.instruments.published import published_prices
 from app.people import service as people
 from app.people.models import OrganisationKind, Role
 from app.people.principals import Principal
+from app.reconciliation import policies
 from app.settings import Settings
 from app.subsidies import funds, publishing
 from app.topups import service as top_ups
@@ -78,6 +79,7 @@ def seed(session: Session, *, settings: Settings, at: datetime) -> Seeded:
     _staff(session, data, made, at=at)
     _instruments(session, data, made, at=at)
     _fund(session, made, at=at)
+    _policy(session, data, made, at=at)
     for customer in data["customers"]:
         _customer(session, customer, made, settings=settings, at=at)
     return made
@@ -236,6 +238,20 @@ def _fund(session: Session, made: Seeded, *, at: datetime) -> None:
         session, fund_id=fund.id, amount_fen=FUND_FEN, reference="渝财教〔2026〕1号", actor=finance.username, at=at
     )
     publishing.publish_shipped(session, code=RULE_SET, fund_id=fund.id, valid_from=_long_ago(at), actor=ACTOR, at=at)
+
+
+def _policy(session: Session, data: Mapping[str, Any], made: Seeded, *, at: datetime) -> None:
+    """Say what follows from each verdict, as one person drafts and another publishes it; it holds from now on."""
+    drafted = policies.draft(
+        session,
+        body=data["policy"],
+        sub_center_id=None,
+        valid_from=at,
+        note=data["policy"]["source"],
+        maker=made.staff["admin"],
+        at=at,
+    )
+    policies.decide(session, policy_id=drafted.id, approve=True, checker=made.staff["approver"], at=at)
 
 
 def _customer(session: Session, each: Mapping[str, Any], made: Seeded, *, settings: Settings, at: datetime) -> None:

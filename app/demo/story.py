@@ -1,4 +1,7 @@
-"""The main job once, headless, over HTTP, with a real trace: top up, tap, the box watches, tap, verdict, subsidy."""
+"""The main job once, headless, over HTTP, with a real trace: top up, tap, the box watches, tap, verdict, subsidy.
+
+Beside it somebody pays for an instrument that nobody uses, and gets the money back without asking.
+"""
 
 import json
 import logging
@@ -6,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +30,10 @@ from app.supervisor import StartError
 
 CUSTOMER, CARD, MANAGER = "cardholder", "cardholder", "manager"
 INSTRUMENT = "CQ0002"
+# Of another customer at another sub-center, whose instrument rests all the while.
+IDLE_CUSTOMER, IDLE_CARD, IDLE_INSTRUMENT = "wang.fang", "wang-fang", "CQ0019"
+# Two hours of the washer trace in which nothing runs.
+IDLE_TRACE, IDLE = "washer", (1337581000, 1337588200)
 TOP_UP_FEN = 300_00
 # A run of the projector trace of 8 min 46 s, played from four minutes before it.
 RUN = (1326667082, 1326667608)
@@ -96,8 +103,12 @@ def tell(folder: Path, told: Told, *, speed: float) -> None:
         told.tell(
             "start", "broker, payment service, web, worker, ingest and database are up", url=demonstration.site.url
         )
-        with _log_in(demonstration, CUSTOMER) as customer, _log_in(demonstration, MANAGER) as manager:
-            story = Story(demonstration, database, customer=customer, manager=manager, told=told)
+        people = (CUSTOMER, IDLE_CUSTOMER, MANAGER)
+        with ExitStack() as stack:
+            customer, idle_customer, manager = (stack.enter_context(_log_in(demonstration, each)) for each in people)
+            story = Story(
+                demonstration, database, customer=customer, idle_customer=idle_customer, manager=manager, told=told
+            )
             story.top_up()
             story.box_starts()
             session_id = story.tap_in()
@@ -105,6 +116,7 @@ def tell(folder: Path, told: Told, *, speed: float) -> None:
             story.tap_out(session_id)
             story.reconcile(session_id)
             story.subsidy()
+            story.adjustment()
             story.ledger_view()
             story.books_balance()
 
@@ -113,16 +125,24 @@ class Story:
     """The steps of the main job; each checks its own numbers."""
 
     def __init__(
-        self, demonstration: Demonstration, database: Database, *, customer: Api, manager: Api, told: Told
+        self,
+        demonstration: Demonstration,
+        database: Database,
+        *,
+        customer: Api,
+        idle_customer: Api,
+        manager: Api,
+        told: Told,
     ) -> None:
         self._demonstration = demonstration
         self._database = database
         self._customer = customer
+        self._idle_customer = idle_customer
         self._manager = manager
         self._told = told
-        self._terminal = _terminal(demonstration)
-        self._box = next(box for box in demonstration.plan["boxes"] if box["instrument"] == INSTRUMENT)
-        self._card = next(card for card in demonstration.plan["cards"] if card["name"] == CARD)
+        self._terminal, self._idle_terminal = (_terminal(demonstration, each) for each in (INSTRUMENT, IDLE_INSTRUMENT))
+        self._box, self._idle_box = (_box(demonstration, each) for each in (INSTRUMENT, IDLE_INSTRUMENT))
+        self._card, self._idle_card = (_card(demonstration, each) for each in (CARD, IDLE_CARD))
         self._before = self._account()
         self._evidence: dict[str, Any] = {}
 
@@ -148,10 +168,13 @@ class Story:
 
     def box_starts(self) -> None:
         """Let the collector box replay the trace, and put the terminal beside the instrument."""
-        self._demonstration.start_terminal(self._terminal, self._database)
+        for terminal in (self._terminal, self._idle_terminal):
+            self._demonstration.start_terminal(terminal, self._database)
         self._box["slices"] = [[RUN[0] - BEFORE_S, RUN[1] + AFTER_S]]
-        self._box["starts_at"] = None
-        self._demonstration.keep_plan(boxes=[self._box])
+        self._idle_box["slices"] = [list(IDLE)]
+        self._idle_box["trace"] = IDLE_TRACE
+        self._box["starts_at"] = self._idle_box["starts_at"] = None
+        self._demonstration.keep_plan(boxes=[self._box, self._idle_box])
         self._demonstration.start_boxes()
         file = boxes.began(self._box, folder=Path(self._demonstration.plan["boxes_folder"]))
         _wait(file.exists, bool)
@@ -162,6 +185,8 @@ class Story:
         _sleep_until(self._played_since + TAP_IN)
         view = self._tap(wanted="active", minutes=30)
         session = view["session"]
+        idle = self._tap(wanted="active", minutes=30, at=self._idle_terminal, card=self._idle_card)["session"]
+        self._idle_session_id = str(idle["session_id"])
         account = self._account()
         _must_be("the amount held", account["held_fen"], session["held_fen"])
         self._told.tell(
@@ -187,6 +212,7 @@ class Story:
         """Hold the card to the reader again: what was used is captured, the rest of the hold is given back."""
         _sleep_until(self._played_since + TAP_OUT)
         self._tap(wanted="receipt")
+        self._tap(wanted="receipt", at=self._idle_terminal, card=self._idle_card)
         charge = _wait(
             lambda: self._customer.get(f"/sessions/{session_id}"), lambda found: found["status"] == "captured"
         )
@@ -253,6 +279,23 @@ class Story:
             subsidy_purse_fen=account["subsidy_fen"],
         )
 
+    def adjustment(self) -> None:
+        """Check that what was charged for an instrument that rested went back by itself, by the published policy."""
+        document = _wait(
+            lambda: self._idle_customer.get(f"/reports/evidence/{self._idle_session_id}"),
+            lambda found: bool(found["adjustments"]),
+        )
+        charged_fen = self._idle_customer.get(f"/sessions/{self._idle_session_id}")["amount_fen"]
+        (adjustment,) = document["adjustments"]
+        _must_be("the verdict over the idle instrument", document["verdict"]["verdict"], "phantom")
+        _must_be("what went back of its charge", adjustment["amount_fen"], charged_fen)
+        self._told.tell(
+            "adjustment",
+            f"{self._idle_card['name']} paid ¥{yuan(charged_fen)} at {self._idle_terminal['code']} where nothing ran: "
+            f"all of it went back by itself",
+            amount_fen=charged_fen,
+        )
+
     def ledger_view(self) -> None:
         """Look as the sub-center's manager does: the same charge, hours and subsidy, and what the unit is owed."""
         view = self._manager.get("/reports/ledger-view")
@@ -293,12 +336,20 @@ class Story:
         )
         return found
 
-    def _tap(self, *, wanted: str, minutes: int | None = None) -> dict[str, Any]:
+    def _tap(
+        self,
+        *,
+        wanted: str,
+        minutes: int | None = None,
+        at: dict[str, Any] | None = None,
+        card: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Hold the card to the terminal until it shows the wanted screen; people try twice, too."""
-        body = {"card": CARD, "pin": self._card["pin"], **({"minutes": minutes} if minutes else {})}
+        terminal, held = at or self._terminal, card or self._card
+        body = {"card": held["name"], "pin": held["pin"], **({"minutes": minutes} if minutes else {})}
 
         def tap() -> dict[str, Any]:
-            answer = requests.post(f"{self._terminal['kiosk']}/tap", json=body, timeout=TIMEOUT_S)
+            answer = requests.post(f"{terminal['kiosk']}/tap", json=body, timeout=TIMEOUT_S)
             view: dict[str, Any] = answer.json()
             return view
 
@@ -319,9 +370,19 @@ def _log_in(demonstration: Demonstration, username: str) -> Api:
     return Api(demonstration.site.url, username=username, password=seed.PASSWORD)
 
 
-def _terminal(demonstration: Demonstration) -> dict[str, Any]:
+def _terminal(demonstration: Demonstration, instrument: str) -> dict[str, Any]:
     terminals: list[dict[str, Any]] = demonstration.plan["terminals"]
-    return next(terminal for terminal in terminals if terminal["instrument"] == INSTRUMENT)
+    return next(terminal for terminal in terminals if terminal["instrument"] == instrument)
+
+
+def _box(demonstration: Demonstration, instrument: str) -> dict[str, Any]:
+    boxes: list[dict[str, Any]] = demonstration.plan["boxes"]
+    return next(box for box in boxes if box["instrument"] == instrument)
+
+
+def _card(demonstration: Demonstration, name: str) -> dict[str, Any]:
+    cards: list[dict[str, Any]] = demonstration.plan["cards"]
+    return next(card for card in cards if card["name"] == name)
 
 
 def _sleep_until(moment: datetime) -> None:
