@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         identity = _identity(store, data=data, code=options.enrol_code, transport=transport, clock=clock)
         client = Client(transport=transport, identity=identity, server_time=ServerTime(clock), pause=time.sleep)
-        station.serve(client, next_card=_cards(options, stopping), show=_print, stopping=stopping)
+        with ExitStack() as at_the_end:
+            next_card = _cards(options, stopping, at_the_end=at_the_end)
+            station.serve(client, next_card=next_card, show=_print, stopping=stopping)
     except (EnrolmentError, ReaderError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever started it
         return 1
@@ -89,9 +92,13 @@ def _identity(store: Store, *, data: Path, code: str | None, transport: Transpor
     return found
 
 
-def _cards(options: argparse.Namespace, stopping: threading.Event) -> Callable[[], ApduCard | None]:
+def _cards(
+    options: argparse.Namespace, stopping: threading.Event, *, at_the_end: ExitStack
+) -> Callable[[], ApduCard | None]:
     if options.simulate is None:
-        return _cards_on(PcscReader(options.reader_device))
+        reader = PcscReader(options.reader_device)
+        at_the_end.callback(reader.stop)
+        return _cards_on(reader)
     folder: Path = options.simulate
     folder.mkdir(parents=True, exist_ok=True)
     return lambda: _typed_chip(folder, stopping)
