@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run try test check bench mutate lock messages assets format kiosk-pictures
+.PHONY: help run try test check bench mutate lock messages assets format kiosk
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,8 +64,8 @@ lock: ## write requirements*.txt anew from requirements*.in (needs uv)
 assets: ## copy style, scripts and icons from npm into the repository (developers only)
 	npm ci && node assets.mjs
 
-kiosk-pictures: $(VENV)/developer ## take the pictures of every kiosk screen in docs/images/kiosk anew (needs Chromium)
-	TESTCARD_WRITE_SCREENS=1 $(VENV)/bin/pytest -q tests/card_terminal/test_kiosk_screens.py
+kiosk: $(VENV)/developer ## take the pictures of every kiosk screen in docs/images/kiosk anew (needs Chromium)
+	TESTCARD_WRITE_SCREENS=1 $(BIN)/pytest -q tests/card_terminal/test_kiosk_screens.py
 
 messages: $(VENV)/developer ## collect and compile the texts of the pages
 	$(BIN)/pybabel -q extract --no-location --sort-output --no-wrap --omit-header -F app/translations/babel.cfg \

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 
@@ -22,15 +23,18 @@ from card_terminal.kiosk.server import Kiosk, Page
 from card_terminal.offline.book import OfflineBook
 from card_terminal.offline.desk import OfflineDesk
 from card_terminal.program import Program
-from card_terminal.readers import ReaderError
+from card_terminal.readers import Reader, ReaderError
 from card_terminal.readers.choosing import real_reader
 from card_terminal.readers.simulated import SimulatedReader
 from card_terminal.settings import Settings, SettingsError, load
 from card_terminal.store import Store
+from card_terminal.supervision import LostThreadError, Notifier, Supervisor
 from card_terminal.terminal import Terminal, Timing
 from card_terminal.view import Viewer
 
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would not help
+EXIT_SOFTWARE = 70  # EX_SOFTWARE: starting again may help
+READER_THREAD = "reader"
 _MARK_KEY_BYTES = 32
 
 
@@ -45,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, EnrolmentError, ReaderError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
+    except LostThreadError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_SOFTWARE
 
 
 def _run(settings: Settings) -> int:
@@ -57,16 +64,39 @@ def _run(settings: Settings) -> int:
     simulated = SimulatedReader(settings.cards_dir) if settings.simulate else None
     reader = simulated or real_reader(settings.reader, device=settings.reader_device)
     page = Page(program=program, reader=simulated, key=key)
-    with Kiosk(page, port=settings.kiosk_port):
+    supervisor, notifier = Supervisor(), Notifier()
+    page.restarts = lambda: supervisor.restarts
+    with Kiosk(page, port=settings.kiosk_port) as kiosk:
         transport = Transport(settings.server_url)
         code = settings.enrolment_code
-        identity = enrol(store, key=key, code=code, transport=transport, clock=clock, stopping=program.stopping)
+        notifier.ready()
+        identity = enrol(
+            store,
+            key=key,
+            code=code,
+            transport=transport,
+            clock=clock,
+            stopping=program.stopping,
+            on_wait=notifier.alive,
+        )
         if identity is None:
             return 0
-        reader.start(program.tapped, on_state=program.reader_changed)
+        supervisor.keep("kiosk", kiosk.serve, running=kiosk.thread)
+        if simulated is None:
+            supervisor.keep("reader", partial(_start_reader, reader, program=program))
+        else:
+            reader.start(program.tapped, on_state=program.reader_changed)
         try:
             _work(
-                settings, clock=clock, store=store, identity=identity, transport=transport, program=program, page=page
+                settings,
+                clock=clock,
+                store=store,
+                identity=identity,
+                transport=transport,
+                program=program,
+                page=page,
+                supervisor=supervisor,
+                notifier=notifier,
             )
         finally:
             reader.stop()
@@ -83,6 +113,8 @@ def _work(
     transport: Transport,
     program: Program,
     page: Page,
+    supervisor: Supervisor,
+    notifier: Notifier,
 ) -> None:
     journal = Journal(store, clock=clock, identity=identity)
     server_time = ServerTime(clock)
@@ -118,13 +150,29 @@ def _work(
         reader_state=lambda: program.reader_state,
     )
     page.show(terminal, viewer=viewer)
-    messenger = threading.Thread(target=program.keep_in_touch, args=(delivery, journal), name="messenger")
-    messenger.start()
+
+    def start_messenger() -> threading.Thread:
+        messenger = threading.Thread(target=program.keep_in_touch, args=(delivery, journal), name="messenger")
+        messenger.start()
+        return messenger
+
+    def supervise() -> None:
+        supervisor.check()
+        notifier.alive()
+
+    supervisor.keep("messenger", start_messenger)
     try:
-        program.run(terminal)
+        program.run(terminal, supervise=supervise)
     finally:
         program.stopping.set()
-        messenger.join()
+        supervisor.join("messenger")
+
+
+def _start_reader(reader: Reader, *, program: Program) -> threading.Thread:
+    reader.stop()
+    reader.start(program.tapped, on_state=program.reader_changed)
+    threads = (each for each in threading.enumerate() if each.name == READER_THREAD)
+    return next(threads, threading.Thread(name=READER_THREAD))
 
 
 def _mark_key(store: Store) -> bytes:

@@ -1,6 +1,7 @@
 """A new terminal introduces itself: a one-time code, its key, and a fingerprint that an administrator compares."""
 
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
@@ -30,10 +31,12 @@ def enrol(
     transport: Transport,
     clock: Clock,
     stopping: threading.Event,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Identity | None:
     """Give who this terminal is, introducing it first if it is new; None if it was stopped meanwhile.
 
-    A server that does not answer is waited for. Raises EnrolmentError when there is no code, or it is refused.
+    A server that does not answer is waited for, with a call of `on_wait` at every try. Raises EnrolmentError when there
+    is no code, or it is refused.
     """
     identity = load_identity(store, key=key)
     if identity is not None:
@@ -51,6 +54,7 @@ def enrol(
             keep_identity(store, answer)
             _log.info("enrolled", device_id=answer.device_id, status=str(answer.status))
             return load_identity(store, key=key)
+        on_wait()
         stopping.wait(_PAUSE_S)
     return None
 

@@ -73,8 +73,11 @@ class Program:
         except BusyError:
             _log.warning("session_over_dropped", session_id=str(session_id))
 
-    def run(self, terminal: Terminal) -> None:
-        """Run the terminal until `stopping` is set. What goes wrong here ends the process, to be started anew."""
+    def run(self, terminal: Terminal, *, supervise: Callable[[], None] = lambda: None) -> None:
+        """Run the terminal until `stopping` is set, and look after the other threads at every turn.
+
+        What goes wrong here ends the process, to be started anew.
+        """
         terminal.recover()
         while not self.stopping.is_set():
             try:
@@ -85,6 +88,7 @@ class Program:
                 work(terminal)
                 done.set_result(None)
             terminal.tick()
+            supervise()
 
     def _patience_s(self, terminal: Terminal) -> float:
         wait_ms = _TICK_MS

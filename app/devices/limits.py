@@ -32,7 +32,10 @@ def count(session: Session, key: str, *, window: timedelta, at: datetime) -> int
 def reached(session: Session, key: str, *, limit: int, window: timedelta, at: datetime) -> bool:
     """Say whether it was counted as often as it may be, without counting."""
     found = session.execute(select(RequestCount.since, RequestCount.count).where(RequestCount.key == key)).one_or_none()
-    return found is not None and found.since > at - window and found.count >= limit
+    if found is None:
+        return False
+    since, times = found
+    return bool(since > at - window and times >= limit)
 
 
 def forget(session: Session, *, at: datetime, limit: int) -> int:

@@ -118,8 +118,10 @@ function drawFrame(view) {
   element("instrument-zh").textContent = instrument.zh;
   element("instrument-en").textContent = instrument.en;
   element("link").textContent = view.online ? "● 在线 Online" : "○ 离线 Offline";
-  element("queue").hidden = !view.queue;
-  element("queue").textContent = `待上传 Unsent ${view.queue}`;
+  element("queue").hidden = !view.queue && !view.restarts;
+  element("queue").textContent = [
+    view.restarts ? `↻ ${view.restarts}` : "", view.queue ? `待上传 Unsent ${view.queue}` : "",
+  ].filter(Boolean).join("  ");
   element("clock").textContent = view.clock_ms
     ? new Date(view.clock_ms).toLocaleTimeString("zh-CN", { hour: "2-digit", minute: "2-digit", hour12: false }) : "";
   const words = view.instrument ? bannerOf(view) : null;

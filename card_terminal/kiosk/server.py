@@ -49,6 +49,8 @@ class Page:
     def __init__(self, *, program: Program, reader: SimulatedReader | None, key: Ed25519PrivateKey) -> None:
         self.program = program
         self.reader = reader
+        self.restarts: Callable[[], int] = lambda: 0
+        """How many threads of the program were started anew."""
         self._fingerprint = fingerprint(key.public_key())
         self._terminal: Terminal | None = None
         self._viewer: Viewer | None = None
@@ -64,7 +66,8 @@ class Page:
         if self._terminal is None or self._viewer is None:
             return {"state": "enrolling", "fingerprint": self._fingerprint, "simulated": simulated}
         view = self._viewer.view(self._terminal.screen)
-        return {**view, "reader": str(self.program.reader_state), "simulated": simulated}
+        health = {"reader": str(self.program.reader_state), "restarts": self.restarts()}
+        return {**view, **health, "simulated": simulated}
 
     def settled_view(self) -> dict[str, Any]:
         """Give the state once what was begun has come to an answer, or SETTLE_S_MAX later."""
@@ -92,7 +95,12 @@ class Kiosk:
             self._server = make_server(HOST, port, create_kiosk(page), threaded=True)
         except (OSError, SystemExit) as error:
             raise SettingsError(f"Port {port} on {HOST} is taken (--kiosk-port).") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="kiosk", daemon=True)
+
+    def serve(self) -> threading.Thread:
+        """Serve the page in a thread of its own, also when the one before has died."""
+        self.thread = threading.Thread(target=self._server.serve_forever, name="kiosk", daemon=True)
+        self.thread.start()
+        return self.thread
 
     @property
     def url(self) -> str:
@@ -100,14 +108,14 @@ class Kiosk:
         return f"http://{HOST}:{self._server.port}/"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.serve()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.shutdown()
-        self._thread.join()
+        self.thread.join()
         self._server.server_close()
 
 

@@ -1,6 +1,6 @@
 """Every screen of the kiosk in a real browser: it fits the display, its buttons fit a finger, it speaks both languages.
 
-With TESTCARD_WRITE_SCREENS=1 (`make kiosk-pictures`) the pictures in docs/images/kiosk are made anew.
+With TESTCARD_WRITE_SCREENS=1 (`make kiosk`) the pictures in docs/images/kiosk are made anew.
 """
 
 import io
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from PIL import Image
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from card_terminal.clock import MachineClock
@@ -74,6 +74,13 @@ class Reader:
     tab: Tab
     mistakes: list[str] = field(default_factory=list)
 
+    def heard(self, said: ConsoleMessage) -> None:
+        if said.type == "error":
+            self.mistakes.append(said.text)
+
+    def failed(self, error: Error) -> None:
+        self.mistakes.append(str(error))
+
 
 @pytest.fixture(scope="module")
 def readers(page: tuple[ShownPage, str], browser: Browser) -> Iterator[dict[str, Reader]]:
@@ -81,10 +88,8 @@ def readers(page: tuple[ShownPage, str], browser: Browser) -> Iterator[dict[str,
     opened = {}
     for language in LANGUAGES:
         reader = opened[language] = Reader(browser.new_page())
-        reader.tab.on(
-            "console", lambda said, to=reader: to.mistakes.append(said.text) if said.type == "error" else None
-        )
-        reader.tab.on("pageerror", lambda error, to=reader: to.mistakes.append(str(error)))
+        reader.tab.on("console", reader.heard)
+        reader.tab.on("pageerror", reader.failed)
         reader.tab.goto(f"{page[1]}?lang={language}")
         expect(reader.tab.locator("body")).to_have_class(re.compile(f"lead-{language}"))
     yield opened

@@ -1,0 +1,88 @@
+"""A thread that died is started anew; one that cannot live ends the process, and systemd hears both."""
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from card_terminal.supervision import DEATHS_MAX, WITHIN_S, LostThreadError, Notifier, Supervisor
+
+
+class Clock:
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def dead() -> threading.Thread:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    return thread
+
+
+def test_a_dead_thread_is_started_anew_and_counted() -> None:
+    started: list[threading.Thread] = []
+    stop = threading.Event()
+
+    def start() -> threading.Thread:
+        thread = threading.Thread(target=stop.wait)
+        thread.start()
+        started.append(thread)
+        return thread
+
+    supervisor = Supervisor()
+    supervisor.keep("reader", start, running=dead())
+    assert started == []
+    supervisor.check()
+    supervisor.check()
+    assert (len(started), supervisor.restarts) == (1, 1)
+    stop.set()
+    supervisor.join("reader")
+    assert not started[0].is_alive()
+
+
+def test_a_thread_that_dies_again_and_again_ends_the_process_but_one_that_dies_now_and_then_does_not() -> None:
+    clock = Clock()
+    supervisor = Supervisor(now_s=clock)
+    supervisor.keep("messenger", dead)
+    for _ in range(3 * DEATHS_MAX):
+        supervisor.check()
+        clock.now_s += WITHIN_S / (DEATHS_MAX - 2)
+    clock.now_s += WITHIN_S
+    for _ in range(DEATHS_MAX - 1):
+        supervisor.check()
+    with pytest.raises(LostThreadError, match="messenger"):
+        supervisor.check()
+
+
+def test_systemd_hears_that_the_program_is_ready_and_lives_as_often_as_it_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+        clock = Clock()
+        notifier = Notifier(now_s=clock)
+        notifier.ready()
+        for _ in range(100):
+            notifier.alive()
+            clock.now_s += 1
+        heard = []
+        while True:
+            try:
+                heard.append(systemd.recv(100))
+            except BlockingIOError:
+                break
+    assert heard == [b"READY=1", *[b"WATCHDOG=1"] * 4]
+
+
+def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notifier = Notifier()
+    notifier.ready()
+    notifier.alive()
