@@ -1,12 +1,17 @@
 """A thread that died is started anew; one that cannot live ends the process, and systemd hears both."""
 
+import re
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
+from card_terminal import settings
+from card_terminal.__main__ import EXIT_CONFIGURATION
 from card_terminal.supervision import DEATHS_MAX, WITHIN_S, LostThreadError, Notifier, Supervisor
+
+DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 class Clock:
@@ -86,3 +91,13 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     notifier = Notifier()
     notifier.ready()
     notifier.alive()
+
+
+def test_the_guide_names_no_setting_that_the_program_does_not_know() -> None:
+    guide = (DOCS / "terminal.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^TERMINAL_([A-Z_]+)=", guide, flags=re.MULTILINE))
+    assert {"SERVER", "DATA", "READER", "ENROL_CODE"} <= named
+    known = set(re.findall(r'env\.\w+\("([A-Z_]+)"', Path(settings.__file__).read_text(encoding="utf-8")))
+    assert named <= known
+    unit = (DOCS / "testcard-terminal.service").read_text(encoding="utf-8")
+    assert f"RestartPreventExitStatus={EXIT_CONFIGURATION}" in unit
