@@ -196,6 +196,8 @@ def _too_much_fen(row: CardSession, told_s: int | None, *, back: adjusting.Given
     """Say how much more was charged than the told time costs, less what went back already."""
     if told_s is None or row.status not in CHARGED or row.started_at is None or not row.amount_fen:
         return 0
+    if not row.tariff_snapshot.get("rules"):
+        return 0
     duration = timedelta(seconds=min(told_s, row.duration_s or 0))
     fair = charging.terms_of(row).price(duration=duration, samples=row.samples, at=row.started_at)
     return max(0, row.amount_fen - fair.amount_fen - back.amount_fen)
