@@ -28,7 +28,7 @@ from card_terminal.crypto.keys import KeySlot
 from tests.app import builders, taps
 from tests.app.taps import CardInHand, Site, Tap
 
-HOUR = timedelta(hours=1)
+HOUR, NOW = timedelta(hours=1), timedelta(0)
 SEALING_KEY = X25519PrivateKey.generate()
 
 
@@ -103,7 +103,7 @@ def with_list(site: Site, terminal: Tap, *, strict: bool = True) -> protocol.Off
 
 
 def began(
-    content: protocol.OfflineList, card: CardInHand, session_id: UUID, *, ago: timedelta = timedelta(0), **values: Any
+    content: protocol.OfflineList, card: CardInHand, session_id: UUID, *, ago: timedelta = NOW, **values: Any
 ) -> protocol.Started:
     listed = next(each for each in content.cards if each.reference == card.id)
     grant = {
@@ -151,9 +151,9 @@ def test_a_list_is_made_only_where_it_is_switched_on_and_names_who_paid_here_bef
     with site.database.reader() as session:
         uid = bytes.fromhex(listed.uid)
         assert session.get_one(Card, card.id).uid == uid
-        uses = [use for use in keys.uses(session, uid=uid, limit=50) if use.slot == KeySlot.OFFLINE]
+        uses = [use for use in keys.uses(session, uid=uid, limit=50) if use.reason == "offline_list"]
         answers = session.scalars(select(TerminalAnswer.answer)).all()
-    assert [(use.reason, use.actor.startswith("terminal:")) for use in uses] == [("offline_list", True)]
+    assert [(use.slot, use.actor.startswith("terminal:")) for use in uses] == [(KeySlot.OFFLINE, True)]
     k4 = protocol.open_card_keys(content, key=SEALING_KEY)[0]
     assert all(k4.hex() not in str(answer).lower() for answer in answers)
     assert prepare(site) == 0
@@ -306,8 +306,8 @@ def test_late_and_third_sessions_are_charged_and_flagged_and_what_is_not_known_i
         third = uuid4()
         terminal.report(began(content, card, third, ago=HOUR / 2), ended(third, minutes=1))
     assert Flag.OFFLINE_OVER_LIMIT in flags(site, third)
-    for unknown in ({"version": 9}, {"reference": 999_999}):
-        parked = terminal.report(began(content, card, uuid4(), **unknown))[0]
+    for version, reference in ((9, card.id), (1, 999_999)):
+        parked = terminal.report(began(content, card, uuid4(), version=version, reference=reference))[0]
         assert (parked["status"], parked["reason"]) == ("parked", "OFFLINE_LIST_UNKNOWN")
 
 
