@@ -83,7 +83,7 @@ def card_begin() -> Response:
             return _begun(begun, at=at)
         except ProtocolError as error:
             # Also a tap that was refused opened keys and used up its message; both are to be kept.
-            return error.code
+            return _kept(error)
 
     return wire.answer_query("card/begin", question, at=at, guard=functools.partial(_limit_taps, at=at))
 
@@ -107,11 +107,18 @@ def card_step() -> Response:
             _limit_card(session, begun.card, at=at)
         except ProtocolError as error:
             # The chip has proved itself all the same, and its exchange is used.
-            return error.code
+            return _kept(error)
         end = exchanges.Asking(exchange_id=said.exchange_id, step=said.step + 1, apdus=())
         return _exchange(end, begun=_begun(begun, at=at), at=at)
 
     return wire.answer_query("card/step", question, at=at)
+
+
+def _kept(error: ProtocolError) -> RefusalCode:
+    """Give a refusal whose traces are to be kept; raises one that may succeed later, of which none may stay."""
+    if error.code in messages.NOT_STORED:
+        raise error
+    return error.code
 
 
 def _limit_taps(session: Session, terminal: Terminal, _asked: object, *, at: datetime) -> None:

@@ -1,14 +1,16 @@
 """A chip proves itself through a terminal: once, there, now, and nobody else in its place."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from app import clock
+from app import clock, web
 from app.cards import exchanges
 from app.cards.models import Card, CardExchange, CardStatus, CardToken, Chip, KeyReason, KeyUse
 from app.db import Database
@@ -145,3 +147,17 @@ def test_who_is_no_card_of_this_kind_is_told_so(bench: Bench, site: Site) -> Non
     assert online_uses(site, chip) == before + 1, "what was opened for a lost card is written down, too"
     site.change(Card, card.id, status=CardStatus.PREPARING)
     assert show(terminal, chip)["code"] == "CARD_BLOCKED"
+
+
+def test_a_chip_that_was_told_to_wait_may_bring_the_same_answer_again(bench: Bench, site: Site, app_: Flask) -> None:
+    chip, terminal = blank_chip(), site.terminal()
+    bench.issue(chip)
+    assert prove(terminal, chip)["ok"]
+    said = terminal.ask(step(chip, show(terminal, chip))).get_json()
+    message = terminal.query(step(chip, said))
+
+    web.equip(app_, database=site.database, settings=replace(site.settings, taps_per_card_max=1))
+    assert terminal.post("card/step", {"message": message}).get_json()["code"] == "RETRY"
+    web.equip(app_, database=site.database, settings=site.settings)
+
+    assert terminal.post("card/step", {"message": message}).get_json()["begun"]
