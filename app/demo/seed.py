@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import books
 from app.cards import service as cards
-from app.cards.models import CardAccount, CardClass, Project, ProjectLevel
+from app.cards.models import Card, CardAccount, CardClass, Project, ProjectLevel
 from app.devices import service as devices
 from app.devices.boxes import enrolment
 from app.instruments import service as instruments
@@ -268,42 +268,46 @@ def _customer(session: Session, each: Mapping[str, Any], made: Seeded, *, settin
     )
     account = _account(session, organisation_id=organisation_id, person_id=person.person_id, at=at)
     project = _project(session, account, each, at=at)
-    secure = CardClass(each["class"]) is CardClass.SUN
+    kind = CardClass(each["class"])
     card = cards.issue_card(
         session,
         account_id=account.id,
         holder_id=person.person_id,
-        card_class=CardClass(each["class"]),
+        card_class=kind,
         pin=PIN,
         expires_on=date(at.year + CARD_LIFE_YEARS, 12, 31),
         # 04 is the maker's byte of the chips whose behaviour these files have.
-        uid=b"\x04" + secrets.token_bytes(6) if secure else None,
+        uid=b"\x04" + secrets.token_bytes(6) if kind is CardClass.SUN else None,
         project_id=None if project is None else project.id,
         actor=ACTOR,
         at=at,
     )
-    file: dict[str, Any] = {"class": "typed", "number": card.face_number}
-    if secure:
-        keys = cards.personalise_virtual_card(
-            session, card_id=card.id, key_encryption_key=settings.key_encryption_key, at=at
-        )
-        file = {
-            "class": "sun",
-            "uid": keys.uid.hex().upper(),
-            "k_meta": keys.k_meta.hex(),
-            "k_file": keys.k_file.hex(),
-            "base_uri": f"{settings.public_url}/c",
-        }
     made.cards.append(
         {
             "name": each["username"].replace(".", "-"),
             "pin": PIN,
             "account_id": account.id,
-            "file": {**file, "label": f"{each['name']} {card.face_number}"},
+            "file": {
+                **_card_file(session, card, settings=settings, at=at),
+                "label": f"{each['name']} {card.face_number}",
+            },
         }
     )
     if each["top_up_yuan"]:
         _top_up(session, account, amount_fen=each["top_up_yuan"] * FEN, made=made, settings=settings, at=at)
+
+
+def _card_file(session: Session, card: Card, *, settings: Settings, at: datetime) -> dict[str, Any]:
+    """Give the card as the simulated reader knows it: a whole chip, one that only writes its message, or a number."""
+    if card.card_class is CardClass.TYPED:
+        return {"class": "typed", "number": card.face_number}
+    made = cards.personalise_virtual_card(
+        session, card_id=card.id, key_encryption_key=settings.key_encryption_key, at=at
+    )
+    file = {"class": card.card_class.value, "uid": made.uid.hex().upper(), "base_uri": f"{settings.public_url}/c"}
+    if card.card_class is CardClass.SUN:
+        return {**file, "k_meta": made.k_meta.hex(), "k_file": made.k_file.hex()}
+    return {**file, "keys": [key.hex() for key in made.keys], "key_version": made.key_version}
 
 
 def _account(session: Session, *, organisation_id: int | None, person_id: int, at: datetime) -> CardAccount:
