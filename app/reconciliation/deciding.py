@@ -1,21 +1,19 @@
 """Decides a stretch of one instrument's time from the database and writes down what came of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.instruments.models import Instrument
 from app.reconciliation import evidence, matching, recording, totals
-from app.reconciliation.cases import Settings
+from app.reconciliation.known import SETTINGS, Known
 from app.reconciliation.models import ChargeVerdict
 from app.reconciliation.recording import Change
 from app.reconciliation.spans import Span
 from app.reconciliation.times import from_s
 
-SETTINGS = Settings()
 # The zone of a site that names no other (settings.site_timezone).
 DEFAULT_ZONE = ZoneInfo("Asia/Shanghai")
 # One instrument's time is decided by one worker at a time; the lock ends with the transaction.
@@ -38,13 +36,16 @@ def lock_instrument(session: Session, instrument_id: int) -> None:
     session.execute(_LOCK_INSTRUMENT, {"instrument_id": str(instrument_id)})
 
 
-def decide_stretch(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInfo, at: datetime) -> Decided:
+def decide_stretch(
+    session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInfo, at: datetime, known: Known | None = None
+) -> Decided:
     """Decide all components that touch a stretch, write what is new, and keep the control totals of its days.
 
-    Call it under the instrument's lock.
+    Call it under the instrument's lock; a batch hands on what it has read of the instrument since it holds the lock.
     """
-    gathered = evidence.gather(session, instrument_id=instrument_id, stretch=stretch, zone=zone, at=at)
-    settings = _settings_of(session, instrument_id)
+    known = known or Known(session, instrument_id)
+    gathered = evidence.gather(session, instrument_id=instrument_id, stretch=stretch, zone=zone, at=at, known=known)
+    settings = known.settings
     outcome = matching.decide(gathered.case, settings=settings)
     matching.control_totals(outcome)
     changes = recording.record(session, gathered=gathered, outcome=outcome, settings=settings, at=at)
@@ -62,12 +63,4 @@ def decide_stretch(session: Session, *, instrument_id: int, stretch: Span, zone:
         changes=tuple(changes),
         charges=len(outcome.charges),
         runs=len(outcome.runs),
-    )
-
-
-def _settings_of(session: Session, instrument_id: int) -> Settings:
-    """Give the site's settings with the warm-up and after-treatment that this instrument is allowed."""
-    instrument = session.get_one(Instrument, instrument_id)
-    return replace(
-        SETTINGS, warm_up_s_max=instrument.warm_up_min * 60, after_treatment_s_max=instrument.after_treatment_min * 60
     )

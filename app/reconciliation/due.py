@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -30,18 +30,27 @@ PIECE = timedelta(days=7)
 CORRECTED_WITHIN = timedelta(days=35)
 
 
+class Stretch(NamedTuple):
+    """A stretch of an instrument's time that is to be decided, by its key."""
+
+    key: str
+    instrument_id: int
+    from_at: datetime
+    until_at: datetime
+
+
 def notice(session: Session, *, at: datetime, limit: int) -> None:
     """Put what is new since the last time among what is due; one worker at a time, the others pass by."""
     cursor = hold_cursor(session, FEED)
     if cursor is None:
         return
     changed = telemetry.queries.changed_since(session, after=cursor.position, limit=limit)
-    for row in changed:
-        _add_run(session, row, at=at)
-        cursor.position = row.change
+    _add(session, [_stretch_of_run(row, instrument_id) for row, instrument_id in _places(session, changed)], at=at)
+    if changed:
+        cursor.position = changed[-1].change
     found = _without_verdict(session, since=at - CHARGED_WITHIN, limit=limit)
-    for charge in (*found, *_overlooked(session, at=at, limit=limit)):
-        add_charge(session, charge, at=at)
+    charges = {each.id: each for each in (*found, *_overlooked(session, at=at, limit=limit))}
+    _add(session, [_stretch_of_charge(each) for each in charges.values()], at=at)
 
 
 def hold_cursor(session: Session, feed: str) -> FeedCursor | None:
@@ -68,9 +77,10 @@ def is_any(session: Session, *, at: datetime) -> bool:
     return bool(session.scalar(select(exists().where(DueStretch.due_at <= at))))
 
 
-def finish(session: Session, due: DueStretch) -> None:
+def finish(session: Session, done: Sequence[DueStretch]) -> None:
     """Strike off what is decided for good."""
-    session.delete(due)
+    if done:
+        session.execute(delete(DueStretch).where(DueStretch.key.in_([each.key for each in done])))
 
 
 def postpone(due: DueStretch, *, ready_at: datetime, at: datetime) -> None:
@@ -84,55 +94,53 @@ def postpone(due: DueStretch, *, ready_at: datetime, at: datetime) -> None:
 
 def add_charge(session: Session, charge: CardSession, *, at: datetime) -> None:
     """Make the stretch of one charge due now."""
-    span = span_of(charge)
-    _add(
-        session,
-        key=f"charge:{charge.id}",
-        instrument_id=charge.instrument_id,
-        from_at=from_s(span.start_s),
-        until_at=from_s(span.end_s),
-        at=at,
-    )
+    _add(session, [_stretch_of_charge(charge)], at=at)
 
 
 def add_weeks(
     session: Session, *, name: str, instrument_id: int, from_at: datetime, until_at: datetime, at: datetime
 ) -> None:
     """Make a long stretch of an instrument due in pieces of a week, so that none keeps a transaction long."""
-    begins, number = from_at, 0
+    begins, wanted = from_at, list[Stretch]()
     while begins < until_at:
         ends = min(begins + PIECE, until_at)
-        _add(session, key=f"{name}:{number}", instrument_id=instrument_id, from_at=begins, until_at=ends, at=at)
-        begins, number = ends, number + 1
+        wanted.append(Stretch(f"{name}:{len(wanted)}", instrument_id, begins, ends))
+        begins = ends
+    _add(session, wanted, at=at)
 
 
-def _add_run(session: Session, row: CollectorSession, *, at: datetime) -> None:
-    """Make the time of a changed or vanished run due at every instrument its box stood at."""
-    instrument_ids = session.scalars(
-        select(BoxPlacement.instrument_id).where(
-            BoxPlacement.box == row.box,
-            BoxPlacement.channel == row.channel,
-            BoxPlacement.valid_from < row.last_run_at,
-            func.coalesce(BoxPlacement.valid_to, row.last_run_at) > row.first_run_at,
+def _places(session: Session, changed: Sequence[CollectorSession]) -> list[tuple[CollectorSession, int]]:
+    """Give each changed or vanished run with every instrument its box stood at meanwhile."""
+    rows = {row.id: row for row in changed}
+    found = session.execute(
+        select(CollectorSession.id, BoxPlacement.instrument_id)
+        .join(
+            BoxPlacement,
+            (BoxPlacement.box == CollectorSession.box)
+            & (BoxPlacement.channel == CollectorSession.channel)
+            & (BoxPlacement.valid_from < CollectorSession.last_run_at)
+            & (func.coalesce(BoxPlacement.valid_to, CollectorSession.last_run_at) > CollectorSession.first_run_at),
         )
-    )
-    for instrument_id in set(instrument_ids):
-        _add(
-            session,
-            key=f"run:{row.id}:{instrument_id}",
-            instrument_id=instrument_id,
-            from_at=row.first_run_at,
-            until_at=row.last_run_at,
-            at=at,
-        )
+        .where(CollectorSession.id.in_(rows))
+        .distinct()
+    ).all()
+    return [(rows[run_id], instrument_id) for run_id, instrument_id in sorted(map(tuple, found))]
 
 
-def _add(
-    session: Session, *, key: str, instrument_id: int, from_at: datetime, until_at: datetime, at: datetime
-) -> None:
-    fresh = insert(DueStretch).values(
-        key=key, instrument_id=instrument_id, from_at=from_at, until_at=until_at, due_at=at, attempts=0
-    )
+def _stretch_of_run(row: CollectorSession, instrument_id: int) -> Stretch:
+    return Stretch(f"run:{row.id}:{instrument_id}", instrument_id, row.first_run_at, row.last_run_at)
+
+
+def _stretch_of_charge(charge: CardSession) -> Stretch:
+    span = span_of(charge)
+    return Stretch(f"charge:{charge.id}", charge.instrument_id, from_s(span.start_s), from_s(span.end_s))
+
+
+def _add(session: Session, wanted: Sequence[Stretch], *, at: datetime) -> None:
+    """Make stretches due in one statement; one that is due already grows. Their keys differ."""
+    if not wanted:
+        return
+    fresh = insert(DueStretch).values([{**each._asdict(), "due_at": at, "attempts": 0} for each in wanted])
     session.execute(
         fresh.on_conflict_do_update(
             index_elements=[DueStretch.key],

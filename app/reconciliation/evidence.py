@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-import telemetry.boxes
 import telemetry.queries
 from app.devices.models import BoxPlacement
 from app.reconciliation.cases import Case, Charge, Run
-from app.reconciliation.silence import FAR_FUTURE_S, rules_of, settled_through
+from app.reconciliation.known import Known
+from app.reconciliation.silence import FAR_FUTURE_S, settled_through
 from app.reconciliation.spans import Span, Spans, clip, subtract, union
 from app.reconciliation.times import from_s, to_s
 from app.sessions.models import CardSession, SessionStatus
-from telemetry.models import CollectorSession, DirtyRange
+from telemetry.models import CollectorSession
 
 # What ended longer ago is decided with what there is: a box that never comes back must not keep a charge waiting.
 GIVE_UP_AFTER = timedelta(days=3)
@@ -57,16 +57,19 @@ class _Placed:
         return Span(max(self.since_s, span.start_s), min(self.until_s, span.end_s))
 
 
-def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInfo, at: datetime) -> Gathered:
+def gather(
+    session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInfo, at: datetime, known: Known | None = None
+) -> Gathered:
     """Collect all that can touch the charges and runs of a stretch; it grows until no component is cut.
 
-    `zone` is the site's, by whose weeks silence rules go.
+    `zone` is the site's, by whose weeks silence rules go; `known` is what the batch has read of the instrument already.
     """
+    known = known or Known(session, instrument_id)
     hull = stretch
     for rounds in count():
         placed = _placements(session, instrument_id=instrument_id, span=hull)
         # What the boxes promise is read before what they told: else a promise might cover what was not read.
-        settled_s = _settled_s(session, placed)
+        settled_s = _settled_s(known, placed)
         sessions = _sessions(session, instrument_id=instrument_id, span=hull)
         charges = tuple(_charge(row, at=at) for row in sessions)
         runs = [pair for place in placed for pair in _runs(session, place, hull=hull)]
@@ -78,13 +81,13 @@ def gather(session: Session, *, instrument_id: int, stretch: Span, zone: ZoneInf
     # From where the boxes fell silent, for that silence may be a normal one.
     since_s = min(hull.start_s, max(settled_s, hull.start_s - SILENCE_S_MAX))
     within = Span(since_s, max(hull.end_s, to_s(at)))
-    rules = rules_of(session, instrument_id=instrument_id, within=within, zone=zone)
+    rules = known.rules(within=within, zone=zone)
     return Gathered(
         instrument_id=instrument_id,
         case=Case(
             charges=charges,
             runs=tuple(run for run, _ in runs),
-            unknown=_unknown(session, placed, hull=hull),
+            unknown=_unknown(session, placed, hull=hull, known=known),
             settled_s=settled_through(settled_s, rules, now_s=to_s(at)),
             rules=rules,
             given_up_s=to_s(at - GIVE_UP_AFTER),
@@ -210,14 +213,14 @@ def _hull(hull: Span, charges: Sequence[Charge], runs: Sequence[Run]) -> Span:
     )
 
 
-def _unknown(session: Session, placed: Sequence[_Placed], *, hull: Span) -> Spans:
+def _unknown(session: Session, placed: Sequence[_Placed], *, hull: Span, known: Known) -> Spans:
     """Give when no box of the instrument said anything that can be judged."""
-    return subtract([hull], union(span for place in placed for span in _known(session, place, hull=hull)))
+    return subtract([hull], union(span for place in placed for span in _seen(session, place, hull=hull, known=known)))
 
 
-def _known(session: Session, place: _Placed, *, hull: Span) -> Spans:
+def _seen(session: Session, place: _Placed, *, hull: Span, known: Known) -> Spans:
     here = place.within(hull)
-    judged = clip(_calibrated(session, place), to=here)
+    judged = clip(known.calibrated(place.box, place.channel), to=here)
     if not judged:
         return ()
     gaps = telemetry.queries.coverage(
@@ -226,33 +229,14 @@ def _known(session: Session, place: _Placed, *, hull: Span) -> Spans:
     return subtract(judged, union(Span(to_s(since), to_s(until)) for since, until in gaps))
 
 
-def _calibrated(session: Session, place: _Placed) -> Spans:
-    """Give when a calibration held: without one a box measures, but nobody can say what it saw."""
-    dated = telemetry.boxes.calibrations(session, code=place.box, channel=place.channel)
-    begins_s = [each.valid_from_ms // 1000 for each in dated]
-    ends_s = [*begins_s[1:], FAR_FUTURE_S]
-    return union(
-        Span(begin_s, end_s)
-        for each, begin_s, end_s in zip(dated, begins_s, ends_s, strict=False)
-        if each.calibration is not None
-    )
-
-
-def _settled_s(session: Session, placed: Sequence[_Placed]) -> int:
+def _settled_s(known: Known, placed: Sequence[_Placed]) -> int:
     """Give the moment up to which every box of the stretch has told everything, and it was made into sessions.
 
     Without a box there is nothing to wait for, nor from a box that told all until it was moved away.
     """
     settled_s = FAR_FUTURE_S
     for place in placed:
-        complete_until = telemetry.queries.watermark(session, box=place.box)
-        told_s = place.since_s if complete_until is None else to_s(complete_until)
-        # The watermark was read first: what came in since is dirty, and so not promised.
-        dirty_from = session.scalar(
-            select(func.min(DirtyRange.from_at)).where(DirtyRange.box == place.box, DirtyRange.channel == place.channel)
-        )
-        if dirty_from is not None:
-            told_s = min(told_s, to_s(dirty_from))
+        told_s = known.promised_s(place.box, place.channel, since_s=place.since_s)
         if told_s < place.until_s:
             settled_s = min(settled_s, told_s)
     return settled_s

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.reconciliation import cases, matching, records
@@ -28,16 +29,17 @@ class Change(NamedTuple):
 
 def record(session: Session, *, gathered: Gathered, outcome: Outcome, settings: Settings, at: datetime) -> list[Change]:
     """Write verdicts, box verdicts and usage records; gives what is new. Call it under the lock."""
-    holding = _current_verdicts(session, [row.id for row in gathered.sessions.values()])
+    newest = _newest_verdicts(session, [row.id for row in gathered.sessions.values()])
     changes: list[Change] = []
     for decision in outcome.charges:
         row = gathered.sessions[decision.charge_id]
         if row.status in CHARGED:
             changes += _record_charge(
-                session, row, decision, current=holding.get(row.id), gathered=gathered, settings=settings, at=at
+                session, row, decision, newest=newest.get(row.id), gathered=gathered, settings=settings, at=at
             )
-    changes += _record_runs(session, outcome.runs, gathered=gathered, at=at)
-    _drop_vanished(session, gathered=gathered, at=at)
+    judged = _box_verdicts(session, gathered)
+    changes += _record_runs(session, outcome.runs, judged=judged, gathered=gathered, at=at)
+    _drop_vanished(session, judged, gathered=gathered, at=at)
     return changes
 
 
@@ -46,26 +48,30 @@ def current_verdict(session: Session, row: CardSession) -> Verdict | None:
     return session.scalar(select(Verdict).where(Verdict.session_id == row.id, Verdict.superseded_at.is_(None)))
 
 
-def supersede(session: Session, current: Verdict | None, *, session_id: Any, at: datetime, **columns: Any) -> Verdict:
-    """Write the next version of a verdict."""
-    if current is not None:
-        current.superseded_at = at
+def supersede(session: Session, newest: Verdict | None, *, session_id: Any, at: datetime, **columns: Any) -> Verdict:
+    """Write the next version of a verdict, after the newest one, whether that still holds or not."""
+    if newest is not None and newest.superseded_at is None:
+        newest.superseded_at = at
         # The old row must be out of the unique index before the new one comes in.
         session.flush()
-    newest = current.version if current is not None else _newest_version(session, session_id)
-    made = Verdict(session_id=session_id, version=newest + 1, decided_at=at, **columns)
+    version = 1 if newest is None else newest.version + 1
+    made = Verdict(session_id=session_id, version=version, decided_at=at, **columns)
     session.add(made)
     session.flush()
     return made
 
 
-def _current_verdicts(session: Session, session_ids: Sequence[UUID]) -> dict[UUID, Verdict]:
-    found = session.scalars(select(Verdict).where(Verdict.session_id.in_(session_ids), Verdict.superseded_at.is_(None)))
+def _newest_verdicts(session: Session, session_ids: Sequence[UUID]) -> dict[UUID, Verdict]:
+    """Give the newest version over each charge that has any; the one that holds is always the newest."""
+    if not session_ids:
+        return {}
+    found = session.scalars(
+        select(Verdict)
+        .where(Verdict.session_id.in_(session_ids))
+        .ext(distinct_on(Verdict.session_id))
+        .order_by(Verdict.session_id, Verdict.version.desc())
+    )
     return {verdict.session_id: verdict for verdict in found}
-
-
-def _newest_version(session: Session, session_id: Any) -> int:
-    return session.scalar(select(func.max(Verdict.version)).where(Verdict.session_id == session_id)) or 0
 
 
 def _record_charge(
@@ -73,18 +79,19 @@ def _record_charge(
     row: CardSession,
     decision: ChargeDecision,
     *,
-    current: Verdict | None,
+    newest: Verdict | None,
     gathered: Gathered,
     settings: Settings,
     at: datetime,
 ) -> list[Change]:
+    current = None if newest is None or newest.superseded_at is not None else newest
     if decision.verdict is ChargeVerdict.PROVISIONAL and current is not None:
         # A verdict holds until the new one is final: late data re-open it, but do not take it back meanwhile.
         return []
     document = _document(decision, gathered=gathered, settings=settings)
     verdict, changes = current, list[Change]()
     if verdict is None or not _says_the_same(verdict, decision, document):
-        verdict = supersede(session, current, session_id=row.id, at=at, **_columns(decision, document))
+        verdict = supersede(session, newest, session_id=row.id, at=at, **_columns(decision, document))
         changes = [Change("charge", "" if current is None else current.verdict.value, verdict.verdict.value)]
     if verdict.verifies:
         records.keep_usage_record(session, row, verdict, effective_s=decision.effective_s, at=at)
@@ -126,8 +133,10 @@ def _columns(decision: ChargeDecision, document: dict[str, Any]) -> dict[str, An
     }
 
 
-def _record_runs(session: Session, runs: Sequence[RunDecision], *, gathered: Gathered, at: datetime) -> list[Change]:
-    current = {row.collector_session_id: row for row in _box_verdicts(session, gathered)}
+def _record_runs(
+    session: Session, runs: Sequence[RunDecision], *, judged: Sequence[BoxVerdict], gathered: Gathered, at: datetime
+) -> list[Change]:
+    current = {row.collector_session_id: row for row in judged}
     spans = {run.id: (run.start_s, run.end_s) for run in gathered.case.runs}
     changes: list[Change] = []
     for decision in runs:
@@ -168,10 +177,10 @@ def _box_columns(decision: RunDecision, *, span: tuple[int, int]) -> dict[str, A
     }
 
 
-def _drop_vanished(session: Session, *, gathered: Gathered, at: datetime) -> None:
+def _drop_vanished(session: Session, judged: Sequence[BoxVerdict], *, gathered: Gathered, at: datetime) -> None:
     """Supersede verdicts over runs that telemetry itself has superseded since."""
-    for row in _box_verdicts(session, gathered):
-        if row.collector_session_id not in gathered.collected:
+    for row in judged:
+        if row.superseded_at is None and row.collector_session_id not in gathered.collected:
             row.superseded_at = at
     session.flush()
 

@@ -17,6 +17,7 @@ from app.people import service as people
 from app.people.principals import Principal
 from app.reconciliation import adjusting, due, evidence, reading, recording, records, visibility
 from app.reconciliation.deciding import DEFAULT_ZONE, Decided, decide_stretch, lock_instrument
+from app.reconciliation.known import Known
 from app.reconciliation.models import ADJUSTING, Cause, DueStretch, Review, Verdict
 from app.reconciliation.spans import Span
 from app.reconciliation.times import to_s
@@ -159,21 +160,26 @@ def _give_back(
 def _work_off(
     session: Session, stretches: Iterable[DueStretch], *, instrument_id: int, zone: ZoneInfo, at: datetime
 ) -> int:
+    known = Known(session, instrument_id)
     decided: Decided | None = None
     written = 0
+    done: list[DueStretch] = []
     for stretch in stretches:
         span = Span(to_s(stretch.from_at), to_s(stretch.until_at))
         if decided is None or not (decided.hull.start_s <= span.start_s and span.end_s <= decided.hull.end_s):
-            work = partial(decide_stretch, session, instrument_id=instrument_id, stretch=span, zone=zone, at=at)
+            work = partial(
+                decide_stretch, session, instrument_id=instrument_id, stretch=span, zone=zone, at=at, known=known
+            )
             decided = apart(session, work, stretch=stretch.key)
             written += 0 if decided is None else len(decided.changes)
         if decided is None:
             # What cannot be decided is tried less and less often, and keeps no other stretch waiting.
             due.postpone(stretch, ready_at=at, at=at)
         elif decided.ready_at is None:
-            due.finish(session, stretch)
+            done.append(stretch)
         else:
             due.postpone(stretch, ready_at=decided.ready_at, at=at)
+    due.finish(session, done)
     return written
 
 

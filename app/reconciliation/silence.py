@@ -1,13 +1,10 @@
 """Silence rules (静默规则) as they fall into a stretch of time: what is normal at one instrument."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from functools import reduce
 from zoneinfo import ZoneInfo
-
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
 
 from app.reconciliation.cases import Rule
 from app.reconciliation.models import RuleKind, SilenceRule
@@ -40,17 +37,8 @@ class Week:
         return sum(1 << day for day in self.days)
 
 
-def rules_of(session: Session, *, instrument_id: int, within: Span, zone: ZoneInfo) -> tuple[Rule, ...]:
-    """Give the rules of an instrument as they fall into a stretch of time."""
-    rows = session.scalars(
-        select(SilenceRule)
-        .where(
-            SilenceRule.instrument_id == instrument_id,
-            SilenceRule.valid_from < from_s(within.end_s),
-            or_(SilenceRule.valid_to.is_(None), SilenceRule.valid_to > from_s(within.start_s)),
-        )
-        .order_by(SilenceRule.id)
-    )
+def rules_within(rows: Iterable[SilenceRule], *, within: Span, zone: ZoneInfo) -> tuple[Rule, ...]:
+    """Give rules of an instrument, in order of their ids, as they fall into a stretch of time."""
     found = [
         Rule(id=row.id, kind=row.kind, spans=spans_of(row, within=within, zone=zone), run_s_max=row.run_s_max)
         for row in rows

@@ -29,7 +29,8 @@ def keep_usage_record(
     What it says decides, not on which version of the evidence: a new verdict with the same outcome confirms the record.
     """
     charged = _charged(session, row, effective_s=effective_s)
-    current = current_record(session, row)
+    newest = _newest(session, row.id)
+    current = None if newest is None or newest.superseded_at is not None else newest
     if current is not None and current.verdict_id == verdict.id and _says(current, charged):
         return current
     said = {**charged, **_judged(verdict), **_measured(session, verdict)}
@@ -38,7 +39,7 @@ def keep_usage_record(
     home = _home_of(row) if current is None else {name: getattr(current, name) for name in HOME}
     return _write(
         session,
-        current,
+        newest,
         at=at,
         withdrawn=False,
         session_id=row.id,
@@ -79,13 +80,13 @@ def current_record(session: Session, row: CardSession) -> UsageRecord | None:
     )
 
 
-def _write(session: Session, current: UsageRecord | None, *, at: datetime, **columns: Any) -> UsageRecord:
+def _write(session: Session, before: UsageRecord | None, *, at: datetime, **columns: Any) -> UsageRecord:
+    """Write the version after the newest one, whether that still holds or not."""
     session_id = columns["session_id"]
-    if current is not None:
-        current.superseded_at = at
+    if before is not None and before.superseded_at is None:
+        before.superseded_at = at
         # The old row must be out of the unique index before the new one comes in.
         session.flush()
-    before = current or _newest(session, session_id)
     version = 1 if before is None else before.version + 1
     made = UsageRecord(
         document_id=document_id_of(session_id, version=version),
@@ -161,10 +162,9 @@ def _own_shares(verdict: Verdict) -> list[Mapping[str, Any]]:
 
 
 def _runs(session: Session, shares: Sequence[Mapping[str, Any]]) -> dict[int, CollectorSession]:
-    ids = [share["run_id"] for share in shares]
-    if not ids:
-        return {}
-    return {run.id: run for run in session.scalars(select(CollectorSession).where(CollectorSession.id.in_(ids)))}
+    """Give the runs by id; those that were gathered a moment ago are not asked for again."""
+    found = (session.get(CollectorSession, share["run_id"]) for share in shares)
+    return {run.id: run for run in found if run is not None}
 
 
 def _measured(session: Session, verdict: Verdict) -> dict[str, Any]:
