@@ -98,9 +98,9 @@ const SCREENS = {
       zh: low ? "余额即将用完" : "使用中，再刷卡结束", en: low ? "The money is nearly used up" : "In use — tap again to end",
       facts: [...used(session), [say("剩余", "Left"), clock(session.remaining_s)]],
       lines: [
-        low ? say("再次刷卡结束", "Tap the same card to end") : "",
+        view.refusal ? both(view.refusal.message) : (low ? say("再次刷卡结束", "Tap the same card to end") : ""),
         `${who(session)} · ${session.offline ? say("离线上限", "offline limit") : say("预扣", "reserved")} ${yuan(session.held_fen)}`,
-        both(session.tariff),
+        view.refusal ? both(view.refusal.advice) : both(session.tariff),
       ],
     };
   },
@@ -169,6 +169,14 @@ const SCREENS = {
     lines: [say("使用中的记录不会丢失", "A running session is not lost")],
   }),
 };
+
+/** What must also be heard: at 80% of what is held, and when all of it is used; empty for nothing. */
+function alarmOf(view) {
+  if (view.session && view.session.nearly_spent) {
+    return "low";
+  }
+  return view.receipt && view.receipt.by_limit ? "limit" : "";
+}
 
 /** Choose the screen: an idle terminal that cannot serve anybody says so instead of asking for a card. */
 function screenOf(view) {

@@ -1,6 +1,10 @@
 // Shows the terminal's state, asked for twice a second; the session lives in the process, never here.
 "use strict";
 
+const BEEP_HZ = 880, BEEP_EVERY_S = 0.4, LOW_BEEPS = 2, LIMIT_BEEPS = 3;
+let alarm = "";
+let sound = null;
+
 const POLL_MS = 500;
 const SILENT_AFTER = 3;
 const PIN_DIGITS_MIN = 4;
@@ -94,7 +98,7 @@ function drawFacts(facts) {
 }
 
 function draw(screen, name) {
-  document.body.className = `tone-${screen.tone} lead-${LEAD}${screen.keypad ? " typing" : ""}`;
+  document.body.className = `tone-${screen.tone} lead-${LEAD}${screen.keypad ? " typing" : ""}${alarm ? " alarm" : ""}`;
   element("icon").setAttribute("d", ICONS[screen.icon]);
   element("title-zh").textContent = screen.zh;
   element("title-en").textContent = screen.en;
@@ -141,8 +145,25 @@ function drawCountdown(view) {
   element("seconds").textContent = passing ? `${view.countdown_s} s` : "";
 }
 
+/** Sound a few short tones, where the browser lets a page do so unasked (--autoplay-policy=no-user-gesture-required). */
+function beep(count) {
+  sound = sound || new AudioContext();
+  for (let index = 0; index < count; index += 1) {
+    const tone = sound.createOscillator();
+    tone.frequency.value = BEEP_HZ;
+    tone.connect(sound.destination);
+    tone.start(sound.currentTime + index * BEEP_EVERY_S);
+    tone.stop(sound.currentTime + index * BEEP_EVERY_S + BEEP_EVERY_S / 2);
+  }
+}
+
 function show(view) {
   const name = screenOf(view);
+  const before = alarm;
+  alarm = alarmOf(view);
+  if (alarm && alarm !== before) {
+    beep(alarm === "limit" ? LIMIT_BEEPS : LOW_BEEPS);
+  }
   drawFrame(view);
   draw(SCREENS[name](view), name);
   drawCountdown(view);
