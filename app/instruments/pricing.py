@@ -7,7 +7,7 @@ least one minute. A longer session never costs less.
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from zoneinfo import ZoneInfo
 
 from app.instruments.charges import Charge, ChargeLine, Factor, LineKind, charge_line, factor_of
@@ -127,9 +127,10 @@ def cost_steps(
     A card terminal shows it as the cost so far.
     """
     first = started_at.astimezone(UTC)
-    steps: list[tuple[int, int]] = []
-    for minute in range(1, minutes + 1):
-        cost_fen = price(
+
+    @cache
+    def cost_fen(minute: int) -> int:
+        return price(
             rules,
             started_at=first,
             ended_at=first + minute * MINUTE,
@@ -139,9 +140,19 @@ def cost_steps(
             urgent=urgent,
             changes=changes,
         ).amount_fen
-        if not steps or cost_fen != steps[-1][1]:
-            steps.append((minute, cost_fen))
-    return steps
+
+    # A longer session never costs less, so nothing rises between two minutes that cost the same.
+    spans, rises = [(1, minutes)], [1]
+    while spans:
+        low, high = spans.pop()
+        if cost_fen(low) == cost_fen(high):
+            continue
+        if high - low == 1:
+            rises.append(high)
+        else:
+            middle = (low + high) // 2
+            spans += [(middle, high), (low, middle)]
+    return [(minute, cost_fen(minute)) for minute in rises]
 
 
 def no_show_fee(

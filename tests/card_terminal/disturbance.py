@@ -19,6 +19,7 @@ from tests.card_terminal.world import Killed, TurnedClock
 
 KEPT_MESSAGES_MAX = 300
 SLOW_MS = 2_000
+SILENCE_MS = int(TRY_TIMEOUT_S * 1000)
 
 
 class Fault(StrEnum):
@@ -142,7 +143,8 @@ class FaultyWire:
         answer = self.deliver(name, body)
         self.before(f"after {name} was done")
         if fault is Fault.LOST:
-            return self._silence()
+            self._time.turn(SILENCE_MS)
+            return None
         if fault is Fault.SLOW:
             self._time.turn(SLOW_MS)
         return (HTTPStatus.OK, ["what?"]) if fault is Fault.GARBAGE else answer
@@ -173,10 +175,8 @@ class FaultyWire:
             return refusal(code).http_status, refuse(code, server_time=self._time.epoch_ms)
         if fault is Fault.LATE:
             self.wandering.append((name, body))
-        return self._silence()
-
-    def _silence(self) -> None:
-        self._time.turn(int(TRY_TIMEOUT_S * 1000))
+        self._time.turn(SILENCE_MS)
+        return None
 
     def _keep(self, name: str, body: dict[str, Any]) -> None:
         self.sent.append((name, body))

@@ -33,10 +33,14 @@ BEGIN = datetime(2026, 11, 2, 9, 30, 17, 400_000, tzinfo=UTC)
 WRONG_PIN = "271828"
 BASIS_POINTS = {"service_fee_basis_points": 500, "vat_basis_points": 600}
 
+# None by the minute: a terminal is told every step of its price, and that takes longer than all else.
 RULES: tuple[dict[str, Any], ...] = (
-    {"per_hour": {"price_fen": 30_00}},
+    {"per_hour": {"price_fen": 30_00, "increment_min": 15}},
     {"per_hour": {"price_fen": 120_00, "increment_min": 6, "minimum_min": 12}, "start_up_fen": 5_00},
-    {"per_hour": {"price_fen": 60_00}, "windows": [{"from": "18:00", "to": "08:00", "percent": 50}]},
+    {
+        "per_hour": {"price_fen": 60_00, "increment_min": 30},
+        "windows": [{"from": "18:00", "to": "08:00", "percent": 50}],
+    },
 )
 
 

@@ -65,13 +65,13 @@ PLACE = {"place": PLACES}
 
 # What may happen, how often of a hundred, and the rest of the sentence.
 DEEDS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
+    "moments": (8, {"seconds": st.integers(1, 15)}),
     "start": (16, PLACE | {"card": CARDS, "minutes": MINUTES}),
     "end": (12, PLACE | {"waits": st.booleans()}),
     "tap": (5, PLACE | {"card": CARDS, "pin": PINS, "minutes": MINUTES | st.none()}),
     "type_pin": (2, PLACE | {"pin": PINS}),
     "confirm": (3, PLACE),
     "change_her_mind": (1, PLACE),
-    "moments": (8, {"seconds": st.integers(1, 15)}),
     "work": (10, {"minutes": st.integers(1, 40), "seconds": st.integers(0, 59)}),
     "go_home": (1, {"hours": st.integers(1, 3)}),
     "keep_in_touch": (4, PLACE),
