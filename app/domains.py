@@ -14,6 +14,7 @@ DOMAINS = (
     "sessions",
     "reconciliation",
     "reconciliation.records",
+    "reconciliation.terms",
     "subsidies",
     "accounting",
     "reports",

@@ -228,6 +228,7 @@ def _verdict(row: Verdict) -> dict[str, Any]:
 
 def _unpaid(row: BoxVerdict) -> dict[str, Any]:
     return {
+        "id": row.id,
         "collector_session_id": row.collector_session_id,
         "instrument_code": row.instrument.code,
         "started_at": row.started_at,

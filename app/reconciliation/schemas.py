@@ -92,8 +92,9 @@ class ReviewSchema(Strict):
 
 
 class UnpaidUseSchema(Strict):
-    """A run nobody paid for, in whole or in part."""
+    """A run nobody paid for, in whole or in part; `id` is what an answer names."""
 
+    id = Whole(required=True, metadata={"example": 12})
     collector_session_id = Whole(required=True, metadata={"example": 4711})
     instrument_code = fields.String(required=True, metadata={"example": "CQ-0001"})
     started_at = Moment(required=True)
