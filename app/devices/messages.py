@@ -104,13 +104,12 @@ def answer_query(
     if terminal.status is not TerminalStatus.ENROLLED:
         raise ProtocolError(RefusalCode.DEVICE_PENDING, terminal.code)
     message_hash = hashlib.sha256(message.encode()).digest()
-    if (stored := session.get(TerminalAnswer, (terminal.id, query.mid))) is not None:
-        return _again(stored, message_hash)
-    if abs(query.st - epoch_ms(at)) > protocol.CLOCK_SKEW_MAX_MS:
-        raise ProtocolError(RefusalCode.CLOCK_SKEW, f"{query.st - epoch_ms(at)} ms")
     if not _claim(session, terminal_id=terminal.id, mid=query.mid, message_hash=message_hash, at=at):
-        # Somebody else answered this message between our look and our claim, which waited for that commit.
+        # Answered before, or just now by somebody else, for whose commit the claim has waited.
         return _again(session.get_one(TerminalAnswer, (terminal.id, query.mid)), message_hash)
+    if abs(query.st - epoch_ms(at)) > protocol.CLOCK_SKEW_MAX_MS:
+        # The claim goes with it.
+        raise ProtocolError(RefusalCode.CLOCK_SKEW, f"{query.st - epoch_ms(at)} ms")
     if guard is not None:
         guard(session, terminal, query.body)
     answered, code = _ask(session, terminal, query.body, question=question, at=at)
