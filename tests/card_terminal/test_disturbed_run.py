@@ -49,7 +49,7 @@ __all__ = ["app_", "equipped_app", "settings"]
 
 MINUTE_MS = 60_000
 # A region lives through so many steps; then the next one begins.
-STEPS_OF_A_REGION = 150
+STEPS_OF_A_REGION = 250
 # On a desk a taste of it; whoever wants another length says so: DISTURBED_STEPS=100000.
 STEPS = int(os.environ.get("DISTURBED_STEPS") or (10_000 if os.environ.get("REQUIRE_ALL") == "1" else 400))
 WRONG_PINS_MAX = 3
@@ -73,7 +73,7 @@ DEEDS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "confirm": (3, PLACE),
     "change_her_mind": (1, PLACE),
     "work": (10, {"minutes": st.integers(1, 40), "seconds": st.integers(0, 59)}),
-    "go_home": (1, {"hours": st.integers(1, 3)}),
+    "go_home": (1, {"hours": st.integers(1, 2)}),
     "keep_in_touch": (4, PLACE),
     "worker": (3, {}),
     "staff_close": (1, PLACE),
@@ -256,7 +256,7 @@ class DisturbedRun(RuleBasedStateMachine):
     def _go_home_at_last(self, number: int) -> None:
         place = self.region.places[number]
         place.do(lambda station: station.keep_in_touch())
-        self._pass(20_000, step_ms=1_000)
+        self._pass(20_000, step_ms=4_000)
         stay = self.notebook.at_place.get(number)
         if stay is not None:
             self.region.tap(place, stay.card)

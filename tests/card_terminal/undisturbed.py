@@ -16,7 +16,7 @@ from tests.app import taps
 from tests.card_terminal.notebook import Notebook, Stay, ended_of
 from tests.card_terminal.region import Place, Region
 
-TICK_MS = 60_000
+TICK_MS = 120_000
 CHARGED = (SessionStatus.CAPTURED, SessionStatus.AUTO_ENDED)
 # What a disturbance may write on a session; every other flag would be a fault of ours.
 FLAGS_OF_DISTURBANCES = {"lower_bound", "auto_ended", "closed_by_staff"}
@@ -123,7 +123,7 @@ def _begin(region: Region, place: Place, visit: Visit) -> None:
     region.tap(place, visit.card, pin=taps.PIN, minutes=visit.minutes)
     terminal.confirm()
     assert terminal.screen.session is not None, terminal.screen
-    place.station.keep_in_touch()
+    place.station.delivery.deliver()
     if visit.how is not How.BY_PERSON:
         # Nobody and nothing at the instrument ends it, so that the server must.
         place.die()
@@ -138,12 +138,13 @@ def _end(region: Region, place: Place, visit: Visit) -> None:
         else:
             region.let_the_worker_run()
         place.start_again()
+        place.station.keep_in_touch()
     elif place.station.terminal.screen.session is not None:
         place.station.terminal._last_tap = ("", 0)
         place.station.terminal._last_reading = ("", 0)
         region.tap(place, visit.card)
         place.station.terminal.confirm()
-    place.station.keep_in_touch()
+    place.station.delivery.deliver()
     assert place.station.terminal.screen.session is None
 
 
