@@ -143,6 +143,16 @@ def create_instrument(body: dict[str, Any]) -> Any:
     return security.change(service.create_instrument, **body)
 
 
+@blueprint.post("/instruments/<int:instrument_id>/allowances")
+@refuses(blueprint, Code.NOT_LOGGED_IN, Code.FORBIDDEN, Code.NOT_FOUND)
+@blueprint.arguments(schemas.AllowancesSchema)
+@blueprint.response(HTTPStatus.OK, schemas.AllowancesSchema)
+@security.require(Role.ADMIN)
+def set_allowances(body: dict[str, Any], instrument_id: int) -> Any:
+    """Change the warm-up and after-treatment that count as effective time; what was decided keeps its figures."""
+    return security.change(service.set_allowances, instrument_id=instrument_id, **body)
+
+
 def _catalog_entries(session: Session, found: list[Instrument]) -> list[dict[str, Any]]:
     at = clock.now()
     ids = [instrument.id for instrument in found]

@@ -5,9 +5,9 @@ from marshmallow import fields, validate
 from app.fields import Moment, PageQuery, Strict, Text, Whole, WordsSchema
 from app.instruments.models import CustomerClass
 from app.instruments.price_rules import DURATION_MIN_MAX
+from app.instruments.service.homes import ALLOWANCE_MIN_MAX
 
 BASIS_POINTS_MAX = 10_000
-ALLOWANCE_MIN_MAX = 24 * 60
 CODE = validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", error="Up to 32 letters, digits, dots and dashes.")
 RULES_EXAMPLE = {
     "per_hour": {"price_fen": 30_00, "increment_min": 6},
@@ -103,6 +103,13 @@ class NewInstrumentSchema(NewSubCenterSchema):
     typical_session_min = Whole(minimum=1, maximum=DURATION_MIN_MAX, load_default=60, metadata={"example": 60})
     warm_up_min = Whole(maximum=ALLOWANCE_MIN_MAX, load_default=15, metadata={"example": 15})
     after_treatment_min = Whole(maximum=ALLOWANCE_MIN_MAX, load_default=15, metadata={"example": 15})
+
+
+class AllowancesSchema(Strict):
+    """How many minutes around the runs of a use count as effective time, at most."""
+
+    warm_up_min = Whole(required=True, maximum=ALLOWANCE_MIN_MAX, metadata={"example": 15})
+    after_treatment_min = Whole(required=True, maximum=ALLOWANCE_MIN_MAX, metadata={"example": 15})
 
 
 class CreatedSchema(Strict):

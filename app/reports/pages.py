@@ -1,21 +1,24 @@
 """What people read: home, instruments, statement, charges with their evidence, ledger view, wall, today."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, g, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
 
 from app import clock, labels, periods, web
 from app.books import Book, BookRole
 from app.errors import Code, Refusal
 from app.exports.download import send_sheet, wanted_format
+from app.instruments import service as instruments
 from app.people.models import Role
 from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
 from app.reports import evidence_schemas, hours_sheets, picture, service, sheets, wording
-from app.security import principal, principal_or_none, require
+from app.security import change, principal, principal_or_none, require
 from app.spans import Span, read_span
+from app.texts import _
 
 blueprint = Blueprint("reports_pages", __name__)
 
@@ -87,6 +90,18 @@ def instrument(instrument_id: int) -> Any:
         return render_template(
             "reports/instrument.html", place=place, prices=service.prices(session, instrument_id=instrument_id, at=now)
         )
+
+
+@blueprint.post("/instruments/<int:instrument_id>/allowances")
+@require(Role.ADMIN)
+def set_allowances(instrument_id: int) -> Any:
+    """Change the warm-up and after-treatment that count as effective time at an instrument."""
+    given = {name: request.form.get(name, "") for name in ("warm_up_min", "after_treatment_min")}
+    # What is no whole number fails as one that is too large.
+    minutes = {name: int(text) if re.fullmatch("[0-9]{1,5}", text) else -1 for name, text in given.items()}
+    change(instruments.set_allowances, instrument_id=instrument_id, **minutes)
+    flash(_("The allowances hold for what is decided from now on."), "good")
+    return redirect(url_for("reports_pages.instrument", instrument_id=instrument_id))
 
 
 @blueprint.get("/charges")

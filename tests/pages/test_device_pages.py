@@ -9,7 +9,7 @@ from app.db import Database
 from app.devices.boxes import watching
 from app.devices.models import BoxPlacement
 from app.people.models import Role
-from telemetry.models import Box
+from telemetry.models import Box, CalibrationVersion
 from telemetry.passwords import is_password
 from tests.app import builders
 from tests.app.reconciliation.world import World
@@ -116,7 +116,7 @@ def test_an_alarm_is_seen_at_the_center_and_at_its_sub_center_and_acknowledged_b
 
 
 def test_a_channel_is_calibrated_refused_with_the_reason_and_set_by_hand_after_a_comparison(
-    watched: World, enter: Enter
+    watched: World, enter: Enter, database: Database
 ) -> None:
     _ = watched
     admin = enter()
@@ -127,8 +127,10 @@ def test_a_channel_is_calibrated_refused_with_the_reason_and_set_by_hand_after_a
     admin.press("Start")
     assert "Refused: too little is known" in page.inner_text("main")
     page.get_by_label("Running above (W)").fill("20")
+    page.get_by_label("Shorter pauses belong to the run").fill("120")
     admin.press("Compare first")
     table = page.inner_text(".compare")
+    assert "< 300 s\t< 120 s" in table
     assert "40.0 W" in table
     assert "20.0 W" in table
     assert "1.0 h" in table  # the run from 10 to 70, by either threshold
@@ -137,6 +139,12 @@ def test_a_channel_is_calibrated_refused_with_the_reason_and_set_by_hand_after_a
     assert "Version 2" in page.inner_text("main")
     admin.visit(f"/devices/boxes/{BOX}")
     assert "by hand" in page.inner_text("main")
+    with database.reader() as session:
+        assert session.get_one(CalibrationVersion, (BOX, 0, 2)).bridge_s == 120
+    admin.visit("/instruments/1")
+    page.get_by_label("Warm-up before a use").fill("45")
+    admin.press("Let it hold")
+    assert "up to 45 min warm-up" in page.inner_text("main")
 
 
 def test_how_a_box_measures_is_changed_beside_what_it_says_of_itself(watched: World, enter: Enter) -> None:

@@ -23,6 +23,7 @@ from telemetry.states import Calibration, Dated, Reading, State, stretches
 
 DAYS_MIN, DAYS_MAX, DAYS_DEFAULT = 1, 30, 7
 PREVIEW_DAYS = 7
+BRIDGE_S_DEFAULT, BRIDGE_S_MAX = 300, 3_600
 LONG_AGO_MS = -(2**62)
 
 
@@ -138,13 +139,15 @@ def set_by_hand(
     channel: int,
     run_threshold_w: float,
     standby_threshold_w: float | None,
+    bridge_s: int = BRIDGE_S_DEFAULT,
     valid_from: datetime,
     actor: str,
     at: datetime,
 ) -> CalibrationAttempt:
-    """Let thresholds that a person chose hold from a moment on.
+    """Let thresholds that a person chose hold from a moment on; pauses shorter than `bridge_s` belong to the run.
 
-    Raises Refusal: NOT_FOUND, BOX_REVOKED, THRESHOLDS_WRONG, TIMES_REVERSED for a moment that is still to come.
+    Raises Refusal: NOT_FOUND, BOX_REVOKED, THRESHOLDS_WRONG, VALIDATION_FAILED for the pauses, TIMES_REVERSED for a
+    moment that is still to come.
     """
     _check_channel(session, box=box, channel=channel)
     check_thresholds(run_threshold_w=run_threshold_w, standby_threshold_w=standby_threshold_w)
@@ -160,13 +163,22 @@ def set_by_hand(
         standby_threshold_w=standby_threshold_w,
     )
     session.add(attempt)
-    return _hold(session, attempt, valid_from=valid_from, actor=actor, at=at)
+    return _hold(session, attempt, bridge_s=bridge_s, valid_from=valid_from, actor=actor, at=at)
 
 
-def adopt(session: Session, *, attempt_id: int, valid_from: datetime, actor: str, at: datetime) -> CalibrationAttempt:
+def adopt(
+    session: Session,
+    *,
+    attempt_id: int,
+    bridge_s: int = BRIDGE_S_DEFAULT,
+    valid_from: datetime,
+    actor: str,
+    at: datetime,
+) -> CalibrationAttempt:
     """Let the thresholds that an attempt found hold from a moment on: runs since then are computed anew.
 
-    Raises Refusal: NOT_FOUND, ALREADY_DECIDED, also for one that was refused; BOX_REVOKED, TIMES_REVERSED.
+    Raises Refusal: NOT_FOUND, ALREADY_DECIDED, also for one that was refused; BOX_REVOKED, TIMES_REVERSED,
+    VALIDATION_FAILED for the pauses.
     """
     attempt = session.get(CalibrationAttempt, attempt_id, with_for_update=True, populate_existing=True)
     if attempt is None:
@@ -174,7 +186,13 @@ def adopt(session: Session, *, attempt_id: int, valid_from: datetime, actor: str
     if attempt.version is not None or attempt.run_threshold_w is None:
         raise errors.Refusal(errors.Code.ALREADY_DECIDED)
     _check_channel(session, box=attempt.box, channel=attempt.channel)
-    return _hold(session, attempt, valid_from=valid_from, actor=actor, at=at)
+    return _hold(session, attempt, bridge_s=bridge_s, valid_from=valid_from, actor=actor, at=at)
+
+
+def check_bridge(bridge_s: int) -> None:
+    """Raise Refusal VALIDATION_FAILED for pauses that no run can have."""
+    if not 0 <= bridge_s <= BRIDGE_S_MAX:
+        raise errors.Refusal(errors.Code.VALIDATION_FAILED, fields={"bridge": [f"0–{BRIDGE_S_MAX}"]})
 
 
 def check_thresholds(*, run_threshold_w: float, standby_threshold_w: float | None) -> None:
@@ -217,19 +235,21 @@ def preview(
     channel: int,
     run_threshold_w: float,
     standby_threshold_w: float | None,
+    bridge_s: int = BRIDGE_S_DEFAULT,
     at: datetime,
 ) -> Preview:
     """Say what the present thresholds and others would make of the last week, one beside the other.
 
-    Raises Refusal: THRESHOLDS_WRONG, NO_READINGS.
+    Raises Refusal: THRESHOLDS_WRONG, VALIDATION_FAILED, NO_READINGS.
     """
+    check_bridge(bridge_s)
     check_thresholds(run_threshold_w=run_threshold_w, standby_threshold_w=standby_threshold_w)
     since = max(at - timedelta(days=PREVIEW_DAYS), _stands_since(session, box=box, channel=channel, at=at))
     found = readings(session, box=box, channel=channel, start=since, end=at)
     if not found:
         raise errors.Refusal(errors.Code.NO_READINGS)
     dated = boxes.calibrations(session, code=box, channel=channel)
-    proposed = Calibration(run_threshold_w=run_threshold_w, standby_threshold_w=standby_threshold_w)
+    proposed = Calibration(run_threshold_w=run_threshold_w, standby_threshold_w=standby_threshold_w, bridge_s=bridge_s)
     return Preview(
         since=since,
         until=at,
@@ -272,8 +292,9 @@ def _stands_since(session: Session, *, box: str, channel: int, at: datetime) -> 
 
 
 def _hold(
-    session: Session, attempt: CalibrationAttempt, *, valid_from: datetime, actor: str, at: datetime
+    session: Session, attempt: CalibrationAttempt, *, bridge_s: int, valid_from: datetime, actor: str, at: datetime
 ) -> CalibrationAttempt:
+    check_bridge(bridge_s)
     if valid_from > at:
         raise errors.Refusal(errors.Code.TIMES_REVERSED)
     # What the box measured where it stood before is another instrument's.
@@ -287,6 +308,7 @@ def _hold(
             run_threshold_w=attempt.run_threshold_w or 0.0,
             standby_threshold_w=attempt.standby_threshold_w,
             method=attempt.method,
+            bridge_s=bridge_s,
         ),
         at=valid_from,
         recompute_by=actor,
@@ -294,7 +316,7 @@ def _hold(
     attempt.version, attempt.valid_from = row.version, valid_from
     session.flush()
     _forget_signature(session, attempt)
-    _write_down(session, attempt, "calibration.adopt", actor=actor, at=at)
+    _write_down(session, attempt, "calibration.adopt", actor=actor, at=at, bridge_s=bridge_s)
     return attempt
 
 
@@ -363,7 +385,9 @@ def _known_s(found: Iterable[Reading]) -> int:
     return sum(reading.end_ms - reading.start_ms for reading in found) // 1000
 
 
-def _write_down(session: Session, attempt: CalibrationAttempt, action: str, *, actor: str, at: datetime) -> None:
+def _write_down(
+    session: Session, attempt: CalibrationAttempt, action: str, *, actor: str, at: datetime, **more: int
+) -> None:
     people.audit(
         session,
         actor=actor,
@@ -378,6 +402,7 @@ def _write_down(session: Session, attempt: CalibrationAttempt, action: str, *, a
             "standby_threshold_w": attempt.standby_threshold_w,
             "version": attempt.version,
             "valid_from": None if attempt.valid_from is None else attempt.valid_from.isoformat(),
+            **more,
         },
         at=at,
     )

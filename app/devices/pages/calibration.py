@@ -7,11 +7,11 @@ from sqlalchemy.orm import Session
 
 from app import clock, web
 from app.devices.boxes import calibrating
-from app.devices.boxes.calibrating import DAYS_DEFAULT, DAYS_MAX, DAYS_MIN, Work
+from app.devices.boxes.calibrating import BRIDGE_S_DEFAULT, DAYS_DEFAULT, DAYS_MAX, DAYS_MIN, Work
 from app.devices.boxes.power import power_histogram
 from app.devices.boxes.visibility import box_of, present_places
 from app.devices.models import CalibrationAttempt
-from app.devices.pages.common import READERS, asked_text, blueprint, given_whole, power_w
+from app.devices.pages.common import DIGITS_MAX, READERS, asked_text, blueprint, given_whole, power_w
 from app.devices.pages.pictures import histogram_picture
 from app.errors import Code, Refusal
 from app.people.models import Role
@@ -46,6 +46,7 @@ def calibration(code: str, channel: int) -> Any:
             run_w, standby_w = attempt.run_threshold_w, attempt.standby_threshold_w
         dated = telemetry_boxes.calibrations(session, code=code, channel=channel)
         present = dated[-1].calibration if dated else None
+        bridge_s = _bridge_s(asked_text("bridge"), default=BRIDGE_S_DEFAULT if present is None else present.bridge_s)
         histogram = power_histogram(session, box=code, channel=channel, at=at)
         return render_template(
             "devices/calibration.html",
@@ -57,10 +58,18 @@ def calibration(code: str, channel: int) -> Any:
             attempts=[each for each in calibrating.attempts(session, box=code) if each.channel == channel],
             run_w=run_w,
             standby_w=standby_w,
+            bridge_s=bridge_s,
+            bridge_s_max=calibrating.BRIDGE_S_MAX,
             preview=None
             if run_w is None or histogram is None
             else calibrating.preview(
-                session, box=code, channel=channel, run_threshold_w=run_w, standby_threshold_w=standby_w, at=at
+                session,
+                box=code,
+                channel=channel,
+                run_threshold_w=run_w,
+                standby_threshold_w=standby_w,
+                bridge_s=bridge_s,
+                at=at,
             ),
             picture=None if histogram is None else histogram_picture(histogram, present=present, proposed_w=run_w),
             days=(DAYS_MIN, DAYS_DEFAULT, DAYS_MAX),
@@ -84,13 +93,16 @@ def set_calibration(code: str, channel: int) -> Any:
     run_w = power_w(request.form.get("run", ""), name="run")
     standby_w = power_w(request.form.get("standby", ""), name="standby")
     attempt_id = given_whole("attempt") if request.form.get("attempt") else None
+    bridge_s = _bridge_s(request.form.get("bridge", ""), default=BRIDGE_S_DEFAULT)
     since = request.form.get("since", "")
 
     def work(session: Session, *, actor: str, at: Any) -> None:
         stands_since = calibrating.stands_since(session, box=code, channel=channel)
         valid_from = stands_since if since == "placement" and stands_since is not None else at
         if attempt_id is not None:
-            calibrating.adopt(session, attempt_id=attempt_id, valid_from=valid_from, actor=actor, at=at)
+            calibrating.adopt(
+                session, attempt_id=attempt_id, bridge_s=bridge_s, valid_from=valid_from, actor=actor, at=at
+            )
         elif run_w is None:
             raise Refusal(Code.THRESHOLDS_WRONG)
         else:
@@ -100,6 +112,7 @@ def set_calibration(code: str, channel: int) -> Any:
                 channel=channel,
                 run_threshold_w=run_w,
                 standby_threshold_w=standby_w,
+                bridge_s=bridge_s,
                 valid_from=valid_from,
                 actor=actor,
                 at=at,
@@ -108,6 +121,16 @@ def set_calibration(code: str, channel: int) -> Any:
     change(work)
     flash(_("The thresholds hold. Sessions since then are computed anew, and what was judged by them is too."), "good")
     return redirect(url_for("devices_pages.calibration", code=code, channel=channel))
+
+
+def _bridge_s(text: str, *, default: int) -> int:
+    """Read seconds as a person types them. Raises Refusal VALIDATION_FAILED."""
+    typed = text.strip()
+    if not typed:
+        return default
+    bridge_s = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) <= DIGITS_MAX else -1
+    calibrating.check_bridge(bridge_s)
+    return bridge_s
 
 
 def _asked_attempt(session: Session, *, code: str, channel: int) -> CalibrationAttempt | None:

@@ -9,6 +9,7 @@ from app.instruments.service.homes import (
     get_instrument,
     list_instruments,
     lock_instrument,
+    set_allowances,
 )
 from app.instruments.service.listings import collaborative_ids, list_as_collaborative
 from app.instruments.service.quotes import Quote, quote
@@ -28,6 +29,7 @@ __all__ = [
     "list_instruments",
     "lock_instrument",
     "quote",
+    "set_allowances",
     "set_tariff",
     "snapshot",
     "tariff_at",

@@ -15,6 +15,7 @@ from app.people.models import Organisation, OrganisationKind
 from app.people.service import audit
 
 PAGE_SIZE_MAX = 200
+ALLOWANCE_MIN_MAX = 24 * 60
 Row = TypeVar("Row", bound=Base)
 
 
@@ -117,6 +118,37 @@ def create_instrument(
         action="create_instrument",
         subject=f"instrument:{instrument.id}",
         detail={"code": code, "group_id": group_id},
+        at=at,
+    )
+    return instrument
+
+
+def set_allowances(
+    session: Session, *, instrument_id: int, warm_up_min: int, after_treatment_min: int, actor: str, at: datetime
+) -> Instrument:
+    """Say how many minutes before and after the runs of a use count as effective time at an instrument, at most.
+
+    What is decided from now on goes by it; what was decided keeps its figures until something opens it again. Refuses
+    NOT_FOUND, and VALIDATION_FAILED for more than a day.
+    """
+    wanted = {"warm_up_min": warm_up_min, "after_treatment_min": after_treatment_min}
+    wrong = {name: [f"0–{ALLOWANCE_MIN_MAX}"] for name, value in wanted.items() if not 0 <= value <= ALLOWANCE_MIN_MAX}
+    if wrong:
+        raise Refusal(Code.VALIDATION_FAILED, fields=wrong)
+    instrument = session.get(Instrument, instrument_id, with_for_update=True)
+    if instrument is None:
+        raise Refusal(Code.NOT_FOUND, instrument_id=instrument_id)
+    before = {name: getattr(instrument, name) for name in wanted}
+    if before == wanted:
+        return instrument
+    instrument.warm_up_min, instrument.after_treatment_min = warm_up_min, after_treatment_min
+    session.flush()
+    audit(
+        session,
+        actor=actor,
+        action="set_allowances",
+        subject=f"instrument:{instrument_id}",
+        detail={"before": before, "after": wanted},
         at=at,
     )
     return instrument

@@ -16,6 +16,7 @@ from app.people.models import Role
 from telemetry import boxes
 from telemetry.errors import DeadReason
 from telemetry.models import CalibrationVersion, DeadLetter
+from telemetry.states import Calibration
 from tests.app import builders
 from tests.app.reconciliation.world import World
 from tests.telemetry.wire import BOX, Server, at, minute
@@ -259,3 +260,33 @@ def _by_hand(
     with world.database.reader() as session:
         assert session.scalar(select(CalibrationVersion.method).where(CalibrationVersion.run_threshold_w == run_w))
     assert timedelta(days=7) >= watching.SIGNATURE_EVERY
+
+
+def test_how_long_a_pause_may_be_within_a_run_is_set_compared_and_kept(world: World) -> None:
+    def by_hand(bridge_s: int) -> CalibrationAttempt:
+        return world.database.run(
+            lambda session: calibrating.set_by_hand(
+                session,
+                box=BOX,
+                channel=0,
+                run_threshold_w=40.0,
+                standby_threshold_w=None,
+                bridge_s=bridge_s,
+                valid_from=at(0),
+                actor="admin",
+                at=at(2 * DAY),
+            )
+        )
+
+    by_hand(0)
+    with world.database.reader() as session:
+        seen = calibrating.preview(
+            session, box=BOX, channel=0, run_threshold_w=40.0, standby_threshold_w=None, bridge_s=3600, at=at(2 * DAY)
+        )
+    assert (seen.present.calibration, seen.proposed.calibration) == (
+        Calibration(run_threshold_w=40.0, bridge_s=0),
+        Calibration(run_threshold_w=40.0, bridge_s=3600),
+    )
+    for impossible in (-1, 3601):
+        with pytest.raises(Refusal):
+            by_hand(impossible)

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from app.db import Database
 from app.instruments import service
 from app.instruments.models import CustomerClass
+from app.people import service as people
 from app.people.models import Role
 from tests.app import builders
 
@@ -195,3 +196,23 @@ def test_a_price_for_each_class_is_shown_the_one_for_everyone_last(client: Flask
         builders.tariff(session, of_instrument=instrument, customer_class=CustomerClass.COMPANY)
     prices = client.get(f"/api/v1/instruments/{instrument.id}").get_json()["prices"]
     assert [price["customer_class"] for price in prices] == ["company", None]
+
+
+def test_what_counts_as_effective_is_changed_by_an_administrator_and_written_down(
+    client: FlaskClient, database: Database, instrument_id: int
+) -> None:
+    address = f"/api/v1/instruments/{instrument_id}/allowances"
+    body = {"warm_up_min": 40, "after_treatment_min": 0}
+    assert client.post(address, json=body, headers=headers_of(client, database, Role.CLERK)).status_code == 403
+    admin = headers_of(client, database, Role.ADMIN)
+    for _ in range(2):  # the second time changes nothing
+        assert client.post(address, json=body, headers=admin).get_json() == body
+    assert client.post(address, json={**body, "warm_up_min": 1441}, headers=admin).status_code == 422
+    assert client.post("/api/v1/instruments/9999/allowances", json=body, headers=admin).status_code == 404
+    with database.reader() as session:
+        (entry,) = (
+            each
+            for each in people.audit_trail(session, subject=f"instrument:{instrument_id}")
+            if each.action == "set_allowances"
+        )
+    assert entry.detail == {"before": {"warm_up_min": 15, "after_treatment_min": 15}, "after": body}
