@@ -26,7 +26,7 @@ from card_terminal.settings import SettingsError
 from card_terminal.store import Store
 from tests.card_terminal.world import TurnedClock, Wire
 
-WITH_SESSION = {State.ACTIVE, State.OTHER, State.ENDING}
+WITH_SESSION = {State.ACTIVE, State.OTHER, State.ENDING, State.CALLING, State.TAKING_OVER}
 
 
 def test_every_state_can_be_reached_and_left() -> None:
@@ -46,11 +46,13 @@ def test_what_is_not_in_the_table_cannot_happen(state: State, signal: Signal) ->
             after(state, signal)
 
 
-def test_a_running_session_is_left_by_its_end_only() -> None:
+def test_a_running_session_is_left_by_its_end_or_by_a_confirmed_take_over_only() -> None:
     leaving = {
-        signal for (start, signal), to in TRANSITIONS.items() if start in WITH_SESSION and to not in WITH_SESSION
+        (start, signal)
+        for (start, signal), to in TRANSITIONS.items()
+        if start in WITH_SESSION and to not in WITH_SESSION and signal is not Signal.ENDED
     }
-    assert leaving == {Signal.ENDED}
+    assert leaving == {(State.TAKING_OVER, Signal.KNOWN), (State.TAKING_OVER, Signal.PIN_NEEDED)}
     entering = {
         signal for (start, signal), to in TRANSITIONS.items() if start not in WITH_SESSION and to in WITH_SESSION
     }
