@@ -205,10 +205,12 @@ SCREENS: dict[str, Callable[[Station], None] | None] = {
     "auth": in_between(State.AUTH),
     "authorizing": in_between(State.AUTHORIZING),
     "confirm": confirm,
+    "confirm-alone": confirm,
     "pin": pin,
     "active": active,
     "active-nearly-spent": nearly_spent,
     "active-offline": offline,
+    "active-alone": offline,
     "active-reader-down": active,
     "other": other,
     "other-without-money": other_without_money,
@@ -234,6 +236,12 @@ AROUND: dict[str, dict[str, Any]] = {
     "idle-revoked": {"trouble": _trouble(RefusalCode.DEVICE_REVOKED)},
     "idle-reader-down": {"reader": "down"},
     "active-reader-down": {"reader": "down"},
+    "confirm-alone": {
+        "online": False,
+        "offline": {"possible": True, "why": None, "limit_fen": 200_00, "cards": 42},
+        "candidate": {"offline": True, "hold_fen": None, "minutes": 240, "available_fen": 120_00},
+    },
+    "active-alone": {"session": {"offline": True}},
     "idle-offline-allowed": {"offline": {"possible": True, "why": None, "limit_fen": 200_00, "cards": 42}},
 }
 
@@ -255,7 +263,9 @@ def test_a_screen_fits_display_and_finger(
         show(station)
         shown.shown = {**station.view(), "reader": "ok", "simulated": False, "help_phone": "023-6510 0000"}
         assert shown.shown["state"] == name.split("-", maxsplit=1)[0]
-        shown.shown |= AROUND.get(name, {})
+        for around, value in AROUND.get(name, {}).items():
+            known = shown.shown.get(around)
+            shown.shown[around] = {**known, **value} if isinstance(known, dict) else value
     for language, reader in readers.items():
         reader.tab.evaluate("view => show(view)", shown.shown)
         for width, height in DISPLAYS:
