@@ -38,8 +38,7 @@ LEADER_POLL_S = 0.5
 LEADER_IDLE_TIMEOUT = "3s"
 BATCH = 200
 FORGET_BATCH = 5_000
-# A list locks the purses of up to 300 cards until the commit, so few are made in one transaction.
-LISTS_AT_ONCE = 2
+LISTS_AT_ONCE = 5
 SUMS_EVERY_S = 5
 # A region of 1,500 channels is looked at in the ten minutes in which each is due once.
 CHANNELS_AT_ONCE = 25
@@ -78,9 +77,7 @@ def _reconcile(database: Database, settings: Settings) -> int:
 
 
 def _prepare_offline_lists(database: Database, settings: Settings) -> int:
-    return database.run(
-        lambda session: offline_lists.prepare_due(session, settings=settings, at=clock.now(), limit=LISTS_AT_ONCE)
-    )
+    return offline_lists.prepare_due(database, settings=settings, at=clock.now(), limit=LISTS_AT_ONCE)
 
 
 JOBS = (

@@ -1,7 +1,7 @@
 """Master keys: made in versions, kept wrapped, given out only as keys of one chip, and every use written down."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -41,6 +41,23 @@ class KeyRing:
         master = self._open(slot, made.master_version)
         self._write_down(slot, made.master_version, uid=uid)
         return card_key(slot, master_key=master, uid=uid, key_version=key_version, system_id=SYSTEM_ID)
+
+    def card_keys(self, slot: KeySlot, chips: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        """Give the keys of many chips, each a UID and a key version, as `card_key` gives them one by one."""
+        uids = [uid for uid, _version in chips]
+        rows = self.session.scalars(select(ChipKeys).where(ChipKeys.uid.in_(uids)))
+        made = {(row.uid, row.key_version): row.master_version for row in rows}
+        masters = {version: self._open(slot, version) for version in {made[chip] for chip in chips if chip in made}}
+        found: list[bytes | None] = []
+        for uid, version in chips:
+            master_version = made.get((uid, version))
+            if master_version is None:
+                found.append(None)
+                continue
+            self._write_down(slot, master_version, uid=uid)
+            master = masters[master_version]
+            found.append(card_key(slot, master_key=master, uid=uid, key_version=version, system_id=SYSTEM_ID))
+        return found
 
     def meta_read_keys(self) -> Iterator[tuple[int, bytes]]:
         """Give each version's K1, the newest first: it opens a UID that is not known before.

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.cards import life, numbers, proof
 from app.cards.keys import KeyRing
 from app.cards.models import Card, CardClass, CardStatus, KeyReason
-from app.db import apart
+from app.db import Database, apart
 from app.devices import messages
 from app.devices import service as devices
 from app.devices.models import Terminal, TerminalStatus
@@ -40,6 +40,8 @@ RENEWED_AFTER = timedelta(hours=4)
 # Who used the instrument here within this time may use it alone (terminal.md, Offline).
 USED_WITHIN = timedelta(days=30)
 TERMINALS_PER_CARD_MAX = 3
+# Cards whose purses are locked in one transaction.
+CARDS_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,39 +72,39 @@ def newest(session: Session, terminal_id: UUID) -> OfflineList | None:
     )
 
 
-def prepare_due(session: Session, *, settings: Settings, at: datetime, limit: int) -> int:
+def prepare_due(database: Database, *, settings: Settings, at: datetime, limit: int) -> int:
     """Make the lists that are due, each apart from the others; give how many were made.
 
     Due is a terminal of an instrument where offline use is on and whose newest list is four hours old or has a card
-    that was stopped since, and one where it is off and the newest list still has cards.
+    that was stopped since, and one where it is off and the newest list still has cards. What a list allows is held
+    before, in short transactions of a few cards: who taps meanwhile must not wait for all of them.
     """
     made = 0
-    for terminal_id in _candidates(session):
-        if made == limit:
-            break
-        work = partial(prepare, session, terminal_id=terminal_id, settings=settings, at=at)
-        made += apart(session, work, terminal=str(terminal_id)) is not None
+    for terminal_id in database.run(partial(due, at=at, limit=limit)):
+        cards = database.run(partial(_cards_to_reserve, terminal_id=terminal_id, settings=settings, at=at))
+        for first in range(0, len(cards), CARDS_AT_ONCE):
+            chunk = cards[first : first + CARDS_AT_ONCE]
+            database.run(partial(_reserve, terminal_id=terminal_id, card_ids=chunk, settings=settings, at=at))
+        made += database.run(partial(_prepare_apart, terminal_id=terminal_id, settings=settings, at=at))
     return made
+
+
+def due(session: Session, *, at: datetime, limit: int) -> list[UUID]:
+    """Give the terminals whose next list is to be made."""
+    found: list[UUID] = []
+    for terminal in _candidates(session):
+        if len(found) < limit and _is_due(session, terminal, at=at):
+            found.append(terminal.id)
+    return found
 
 
 def prepare(session: Session, *, terminal_id: UUID, settings: Settings, at: datetime) -> OfflineList | None:
     """Make a terminal's next list if it is due, with what is held for it; give it, or None."""
     terminal = session.get_one(Terminal, terminal_id)
-    setting = session.get(OfflineSetting, terminal.instrument_id)
-    is_on = setting is not None and setting.enabled and terminal.status is TerminalStatus.ENROLLED
-    last = newest(session, terminal_id)
-    if not (_renewal_is_due(session, last, setting, at=at) if is_on else _is_to_be_emptied(session, last)):
+    if not _is_due(session, terminal, at=at):
         return None
-    making = _Making(
-        session=session,
-        terminal=terminal,
-        instrument=_instrument(session, terminal.instrument_id),
-        settings=settings,
-        strict=setting is not None and setting.strict,
-        version=last.version + 1 if last else 1,
-        at=at,
-    )
-    allowances = _allowances(making) if is_on else []
+    making = _making(session, terminal, settings=settings, at=at)
+    allowances = _allowances(making) if _is_on(session, terminal) else []
     made = OfflineList(
         terminal_id=terminal_id,
         version=making.version,
@@ -137,8 +139,8 @@ def signed(
         reason=KeyReason.OFFLINE_LIST,
         at=at,
     )
-    keyed = [(each, ring.card_key(KeySlot.OFFLINE, uid=each.uid, key_version=each.key_version)) for each in allowances]
-    listed = [(each, key) for each, key in keyed if key is not None]
+    keys = ring.card_keys(KeySlot.OFFLINE, [(each.uid, each.key_version) for each in allowances])
+    listed = [(each, key) for each, key in zip(allowances, keys, strict=True) if key is not None]
     device_id = str(terminal.id)
     wire = protocol.OfflineList(
         version=content.version,
@@ -186,10 +188,55 @@ def allowances_of(session: Session, content: OfflineList) -> Sequence[OfflineAll
     ).all()
 
 
-def _candidates(session: Session) -> Iterable[UUID]:
+def _prepare_apart(session: Session, *, terminal_id: UUID, settings: Settings, at: datetime) -> int:
+    work = partial(prepare, session, terminal_id=terminal_id, settings=settings, at=at)
+    return int(apart(session, work, terminal=str(terminal_id)) is not None)
+
+
+def _cards_to_reserve(session: Session, *, terminal_id: UUID, settings: Settings, at: datetime) -> list[int]:
+    """Give the cards of the next list in the order of their accounts, in which purses are locked."""
+    terminal = session.get_one(Terminal, terminal_id)
+    making = _making(session, terminal, settings=settings, at=at)
+    return [card.id for card in _in_order(_known_cards(making))] if making.strict else []
+
+
+def _reserve(session: Session, *, terminal_id: UUID, card_ids: Sequence[int], settings: Settings, at: datetime) -> None:
+    """Hold what these cards may spend by the next list, each apart from the others."""
+    making = _making(session, session.get_one(Terminal, terminal_id), settings=settings, at=at)
+    for card in _in_order(making.session.scalars(_with_holder(select(Card).where(Card.id.in_(card_ids))))):
+        apart(session, partial(_allowance, making, card), card=card.id)
+
+
+def _making(session: Session, terminal: Terminal, *, settings: Settings, at: datetime) -> _Making:
+    setting = session.get(OfflineSetting, terminal.instrument_id)
+    last = newest(session, terminal.id)
+    return _Making(
+        session=session,
+        terminal=terminal,
+        instrument=_instrument(session, terminal.instrument_id),
+        settings=settings,
+        strict=setting is not None and setting.enabled and setting.strict,
+        version=last.version + 1 if last else 1,
+        at=at,
+    )
+
+
+def _is_on(session: Session, terminal: Terminal) -> bool:
+    setting = session.get(OfflineSetting, terminal.instrument_id)
+    return setting is not None and setting.enabled and terminal.status is TerminalStatus.ENROLLED
+
+
+def _is_due(session: Session, terminal: Terminal, *, at: datetime) -> bool:
+    last = newest(session, terminal.id)
+    if not _is_on(session, terminal):
+        return _is_to_be_emptied(session, last)
+    return _renewal_is_due(session, last, session.get(OfflineSetting, terminal.instrument_id), at=at)
+
+
+def _candidates(session: Session) -> Sequence[Terminal]:
     """Give the terminals that have, or may have, a list: those of instruments with a setting."""
     return session.scalars(
-        select(Terminal.id)
+        select(Terminal)
         .join(OfflineSetting, OfflineSetting.instrument_id == Terminal.instrument_id)
         .where(Terminal.status == TerminalStatus.ENROLLED)
         .order_by(Terminal.id)
@@ -219,8 +266,7 @@ def _is_to_be_emptied(session: Session, last: OfflineList | None) -> bool:
 
 def _allowances(making: _Making) -> list[OfflineAllowance]:
     """Give who may start alone here, in the order of accounts, in which their purses are locked."""
-    cards = sorted(_known_cards(making), key=lambda card: (card.account_id, card.id))
-    found = [_allowance(making, card) for card in cards]
+    found = [_allowance(making, card) for card in _in_order(_known_cards(making))]
     return [each for each in found if each is not None]
 
 
@@ -239,13 +285,20 @@ def _known_cards(making: _Making) -> Sequence[Card]:
         .subquery()
     )
     return making.session.scalars(
-        select(Card)
+        _with_holder(select(Card))
         .join(used, used.c.card_id == Card.id)
         .where(Card.card_class == CardClass.EV2, Card.status == CardStatus.ISSUED, Card.uid.is_not(None))
-        .options(joinedload(Card.account), joinedload(Card.holder))
         .order_by(used.c.last_use.desc(), Card.id)
         .limit(protocol.OFFLINE_CARDS_MAX)
     ).all()
+
+
+def _with_holder(query: Select[Card]) -> Select[Card]:
+    return query.options(joinedload(Card.account), joinedload(Card.holder))
+
+
+def _in_order(cards: Iterable[Card]) -> list[Card]:
+    return sorted(cards, key=lambda card: (card.account_id, card.id))
 
 
 def _allowance(making: _Making, card: Card) -> OfflineAllowance | None:
@@ -307,6 +360,10 @@ def _limit_fen(making: _Making, card: Card, *, shown: protocol.TariffSnapshot) -
 
     What is held already never shrinks here: the terminal may still go by the list before this one.
     """
+    if making.strict:
+        held = making.session.get(OfflineReserve, (making.terminal.id, card.id))
+        if held is not None and held.last_version == making.version:
+            return held.held_fen if protocol.minutes_payable(shown, held.held_fen) else 0
     purses = money.lock_purses(making.session, card.account_id)
     reserve = reserves.reserve_of(making.session, terminal_id=making.terminal.id, card_id=card.id)
     held_fen = reserve.held_fen if reserve else 0
