@@ -11,8 +11,10 @@ from card_terminal.configuration import Configuration
 from card_terminal.delivery import Delivery
 from card_terminal.enrolment import enrol
 from card_terminal.flow import State
-from card_terminal.identity import load_key
+from card_terminal.identity import load_key, load_sealing_key
 from card_terminal.journal import Journal
+from card_terminal.offline.book import OfflineBook
+from card_terminal.offline.desk import OfflineDesk
 from card_terminal.program import Program
 from card_terminal.readers import Reading
 from card_terminal.readers.pcsc import PcscReader
@@ -43,12 +45,14 @@ class LiveTerminal:
         server_time = ServerTime(clock)
         client = Client(transport=self.transport, identity=identity, server_time=server_time, pause=time.sleep)
         configuration = Configuration(self._store, server_key=identity.server_key)
+        self.offline = OfflineBook(self._store, clock=clock, identity=identity, sealing_key=load_sealing_key(folder))
         self.delivery = Delivery(
             journal=self.journal,
             client=client,
             server_time=server_time,
             configuration=configuration,
             on_session_over=self.program.session_over,
+            offline=self.offline,
         )
         self.terminal = Terminal(
             clock=clock,
@@ -58,6 +62,7 @@ class LiveTerminal:
             configuration=configuration,
             mark_key=bytes(32),
             timing=timing,
+            offline=OfflineDesk(self.offline),
         )
         self.reader: PcscReader = PcscReader(READER)
         self._threads = [

@@ -19,6 +19,7 @@ from app.cards.models import Card, CardStatus, Chip, KeyReason, KeyUse
 from app.devices import service as devices
 from app.devices.models import TerminalEvent
 from app.sessions.models import CardSession, SessionStatus
+from app.sessions.offline import lists, switching
 from card_terminal import station
 from card_terminal.flow import State
 from card_terminal.protocol import ReaderState, TapState
@@ -43,10 +44,11 @@ class Desk:
         self.site, self.server, self.pcscd, self.bench = site, server, pcscd, bench
         self._folder = folder
         self.terminal: LiveTerminal
+        self.instrument_id = 0
 
     def open(self, **instrument_values: Any) -> LiveTerminal:
         """Enrol a terminal at an instrument of its own, and let it run."""
-        at_instrument = self.site.terminal(**instrument_values).instrument_id
+        self.instrument_id = at_instrument = self.site.terminal(**instrument_values).instrument_id
         made = self.site.database.run(
             lambda session: devices.create_terminal(
                 session, code="T-whole", instrument_id=at_instrument, actor="test", at=clock.now()
@@ -78,14 +80,26 @@ class Desk:
         # What bounces is no tap.
         time.sleep(QUICK.debounce_ms / 1000)
 
+    def get_offline_list(self) -> None:
+        """Switch offline use on at this instrument, and wait until its terminal has the list."""
+        site, at = self.site, clock.now()
+        site.database.run(
+            lambda session: switching.switch(
+                session, instrument_id=self.instrument_id, enabled=True, strict=True, actor="admin", at=at
+            )
+        )
+        assert lists.prepare_due(site.database, settings=site.settings, at=at, limit=10) > 0
+        self.terminal.delivery.say_hello(reader=ReaderState.OK)
+        wait_until(lambda: self.terminal.offline.version > 0, what="the list")
+        self.terminal.delivery.say_hello(reader=ReaderState.OK)
+
     def sessions(self) -> list[CardSession]:
         with self.site.database.reader() as session:
             return list(session.query(CardSession).order_by(CardSession.authorized_at))
 
-    def balance_fen(self, card: Card) -> int:
+    def money(self, card: Card) -> cards.AccountBalances:
         with self.site.database.reader() as session:
-            found = cards.account_balances(session, [card.account_id])
-        return found[card.account_id].available_fen
+            return cards.account_balances(session, [card.account_id])[card.account_id]
 
 
 @pytest.fixture
@@ -122,7 +136,7 @@ def test_a_tap_starts_a_tap_ends_and_the_ledger_has_what_it_cost(desk: Desk) -> 
 
     wait_until(lambda: desk.sessions()[0].status is SessionStatus.CAPTURED, what="the end")
     (row,) = desk.sessions()
-    assert 0 < (row.amount_fen or 0) == 5_000_00 - desk.balance_fen(card)
+    assert 0 < (row.amount_fen or 0) == 5_000_00 - desk.money(card).available_fen
     assert len(chip.apdus) == ONLINE_APDUS, "an end by one's own card asks nobody"
     with desk.site.database.reader() as session:
         uses = session.query(KeyUse).filter_by(uid=chip.uid, reason=KeyReason.ONLINE_PROOF).all()
@@ -184,7 +198,7 @@ def test_a_card_taken_away_at_any_apdu_costs_nothing_and_may_come_back_at_once(d
     lying.take_away()
 
     assert len(desk.sessions()) == 1
-    assert desk.balance_fen(card) < 5_000_00
+    assert desk.money(card).available_fen < 5_000_00
     assert chip.failures == [0] * 5
 
 
@@ -217,7 +231,7 @@ def test_a_server_that_goes_in_the_middle_charges_nothing_and_an_end_needs_no_se
     at_apdu(chip, 1, desk.server.down)
 
     desk.tap(chip, State.REFUSED, code="OFFLINE_NO_LIST")
-    assert desk.balance_fen(card) == 5_000_00
+    assert desk.money(card).available_fen == 5_000_00
     desk.server.up()
     terminal.do(lambda each: each.back())
     desk.tap(chip, State.ACTIVE)
@@ -228,6 +242,27 @@ def test_a_server_that_goes_in_the_middle_charges_nothing_and_an_end_needs_no_se
 
     wait_until(lambda: desk.sessions()[-1].status is SessionStatus.CAPTURED, what="the end comes later")
     assert len(desk.sessions()) == 1
+
+
+def test_while_the_server_is_away_the_card_itself_may_start_and_its_copy_may_not(desk: Desk) -> None:
+    terminal = desk.open()
+    chip, card = desk.card()
+    desk.tap(chip, State.ACTIVE)
+    desk.tap(chip, State.ENDING)
+    terminal.wait_for(State.RECEIPT)
+    wait_until(lambda: desk.sessions()[0].status is SessionStatus.CAPTURED, what="the end")
+    desk.get_offline_list()
+
+    desk.server.down()
+    desk.tap(EmulatedChip(uid=chip.uid), State.REFUSED, code="CARD_AUTH_FAILED")
+    assert terminal.journal.session() is None
+    desk.tap(chip, State.ACTIVE)
+    desk.tap(chip, State.ENDING)
+    terminal.wait_for(State.RECEIPT)
+    desk.server.up()
+
+    wait_until(lambda: [row.status for row in desk.sessions()] == [SessionStatus.CAPTURED] * 2, what="both ends")
+    assert desk.money(card).principal_fen == 5_000_00 - sum(row.amount_fen or 0 for row in desk.sessions())
 
 
 def test_a_stolen_terminal_is_refused(desk: Desk) -> None:
