@@ -29,6 +29,7 @@ TAGS = (
     "topups",
     "sessions",
     "reconciliation",
+    "reconciliation_terms",
     "usage_records",
     "subsidies",
     "accounting",

@@ -18,7 +18,7 @@ from telemetry.models import Box
 from telemetry.passwords import is_password
 from tests.app import builders
 from tests.app.reconciliation.world import World
-from tests.telemetry.wire import BOX, at
+from tests.telemetry.wire import BOX, CALIBRATION, at
 
 REQUEST = UUID("7b9f2f0e-0000-4000-8000-000000000001")
 
@@ -126,8 +126,16 @@ def test_a_box_moved_in_mid_session_leaves_what_it_saw_before_to_the_old_instrum
     second = world.charge(40, 70, instrument_id=second_id)
     world.use(10, 70, until=130)
     world.reconcile(minutes=200)
+    assert (world.verdict(first), world.verdict(second)) == ("matched", "no_evidence")
+
+    def calibrate(session: Session) -> None:
+        boxes.set_calibration(session, code=BOX, channel=0, calibration=CALIBRATION, at=at(40), recompute_by="admin")
+
+    database.run(calibrate)
+    world.server.derive(now=at(201))
+    world.reconcile(minutes=201)
     assert (world.verdict(first), world.verdict(second)) == ("matched", "matched")
-    assert [row.overlap_s for charge in (first, second) for row in world.versions(charge)] == [30 * 60, 30 * 60]
+    assert [world.versions(charge)[-1].overlap_s for charge in (first, second)] == [30 * 60, 30 * 60]
 
 
 def _enrolled(database: Database) -> tuple[str, str]:
