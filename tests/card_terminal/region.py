@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from app import clock, web
-from app.cards.models import Card
+from app.cards.models import Card, CardClass
 from app.db import Database
 from app.devices import service as devices
 from app.people.models import Role
@@ -21,9 +21,11 @@ from app.people.principals import Grant, Principal
 from app.sessions import service as sessions
 from app.sessions.models import OPEN_STATUSES, CardSession
 from app.settings import Settings
-from card_terminal.protocol import DeviceStatus, EnrolAnswer, ReaderState, encode_public_key
+from card_terminal.protocol import DeviceStatus, EnrolAnswer, Ev2Card, ReaderState, encode_public_key
 from card_terminal.readers import Reading
+from card_terminal.readers.ntag424 import EmulatedChip, Tear
 from tests.app import taps
+from tests.app.cards.bench import Bench, blank_chip, new_bench
 from tests.app.taps import CardInHand, Site, Tap
 from tests.card_terminal.disturbance import FaultyWire, RegionTime, ServerDeath
 from tests.card_terminal.world import Killed, Station, TurnedClock
@@ -50,7 +52,7 @@ class Purse:
 
     principal_fen: int = 0
     subsidy_fen: int = 0
-    secure: bool = True
+    card_class: CardClass = CardClass.SUN
     shares: int | None = None
 
 
@@ -58,8 +60,9 @@ PURSES = (
     Purse(principal_fen=2_000_00, subsidy_fen=60_00),
     Purse(principal_fen=5_000_00),
     Purse(shares=1),
-    Purse(principal_fen=50_00, subsidy_fen=12_34, secure=False),
+    Purse(principal_fen=50_00, subsidy_fen=12_34, card_class=CardClass.TYPED),
     Purse(principal_fen=23_45),
+    Purse(principal_fen=900_00, subsidy_fen=45_67, card_class=CardClass.EV2),
 )
 
 _cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -133,6 +136,8 @@ class Region:
     time: RegionTime
     places: list[Place]
     hands: list[CardInHand]
+    chips: dict[int, EmulatedChip]
+    """Of cards that prove themselves, by the place of their card in `hands`."""
     death: ServerDeath
 
     def pass_time(self, duration_ms: int, *, step_ms: int) -> None:
@@ -144,11 +149,23 @@ class Region:
             for place in self.places:
                 place.do(lambda station: station.terminal.tick())
 
-    def tap(self, place: Place, card: int, *, pin: str | None = None, minutes: int | None = None) -> None:
-        hand = self.hands[card]
-        identity = hand.chip.uid if hand.chip is not None else hand.number
-        reading = Reading(card=hand.show(), identity=identity, pin=pin, minutes=minutes)
-        place.do(lambda station: station.terminal.tap(reading))
+    def tap(
+        self, place: Place, card: int, *, pin: str | None = None, minutes: int | None = None, torn: int | None = None
+    ) -> None:
+        """Hold a card to a terminal; a chip that proves itself may be taken away at one of its messages."""
+        reading, chip = self._reading(card), self.chips.get(card)
+        if chip is not None and torn is not None:
+            chip.tear(torn, Tear.BEFORE)
+        place.do(lambda station: station.terminal.tap(replace(reading, pin=pin, minutes=minutes)))
+        if chip is not None:
+            chip.leave_field()
+
+    def _reading(self, card: int) -> Reading:
+        hand, chip = self.hands[card], self.chips.get(card)
+        if chip is not None:
+            uid = chip.uid.hex().upper()
+            return Reading(card=Ev2Card(uid=uid, atr=chip.atr.hex().upper()), identity=uid, chip=chip)
+        return Reading(card=hand.show(), identity=hand.chip.uid if hand.chip is not None else hand.number)
 
     def open_session(self, place: Place) -> CardSession | None:
         """What the server believes to run at an instrument."""
@@ -195,31 +212,49 @@ class Ground:
     settings: Settings
     folder: Path
     death: ServerDeath
+    bench: Bench
+    """The station at which chips become cards."""
 
     @classmethod
     def over(cls, app: Flask, *, database: Database, settings: Settings, folder: Path) -> "Ground":
         with app.app_context():
             engines = (web.database().engine, database.engine)
-        return cls(app=app, database=database, settings=settings, folder=folder, death=ServerDeath(engines))
+        bench = new_bench(database, app.test_client(use_cookies=False))
+        bench.settings = settings
+        return cls(
+            app=app, database=database, settings=settings, folder=folder, death=ServerDeath(engines), bench=bench
+        )
 
     def new_region(self, *, purses: Sequence[Purse] = PURSES) -> Region:
         time = RegionTime(BEGIN)
         client = self.app.test_client(use_cookies=False)
         site = taps.new_site(self.database, self.settings, client, **BASIS_POINTS)
-        region = Region(site=site, time=time, places=[], hands=[], death=self.death)
+        region = Region(site=site, time=time, places=[], hands=[], chips={}, death=self.death)
         region.places.extend(self._place(site, rules, time=time) for rules in RULES)
-        for purse in purses:
-            shared = None if purse.shares is None else region.hands[purse.shares].account_id
-            hand = site.card(
-                principal_fen=purse.principal_fen,
-                subsidy_fen=purse.subsidy_fen,
-                secure=purse.secure,
-                account_id=shared,
-            )
+        for number, purse in enumerate(purses):
+            if purse.card_class is CardClass.EV2:
+                region.chips[number] = blank_chip(next(_number))
+                hand = self._make_chip_card(region.chips[number], purse)
+            else:
+                hand = self._make_card(region, purse)
             # The hash says itself how dear it is to check.
             site.change(Card, hand.id, pin_hash=_cheap.hash(taps.PIN))
             region.hands.append(hand)
         return region
+
+    def _make_card(self, region: Region, purse: Purse) -> CardInHand:
+        return region.site.card(
+            principal_fen=purse.principal_fen,
+            subsidy_fen=purse.subsidy_fen,
+            secure=purse.card_class is CardClass.SUN,
+            account_id=None if purse.shares is None else region.hands[purse.shares].account_id,
+        )
+
+    def _make_chip_card(self, chip: EmulatedChip, purse: Purse) -> CardInHand:
+        card = self.bench.issue(chip)
+        with self.database.transaction() as session:
+            taps.put_money(session, card.account_id, principal_fen=purse.principal_fen, subsidy_fen=purse.subsidy_fen)
+        return CardInHand(id=card.id, account_id=card.account_id, number=card.face_number)
 
     def _place(self, site: Site, rules: dict[str, Any], *, time: RegionTime) -> Place:
         tap = site.terminal(rules=rules)

@@ -50,10 +50,10 @@ from tests.card_terminal.world import Station
 __all__ = ["app_", "equipped_app", "settings"]
 
 MINUTE_MS = 60_000
-# A region lives through so many steps; then the next one begins.
-STEPS_OF_A_REGION = 250
 # On a desk a taste of it; whoever wants another length says so: DISTURBED_STEPS=100000.
 STEPS = int(os.environ.get("DISTURBED_STEPS") or (10_000 if os.environ.get("REQUIRE_ALL") == "1" else 400))
+# A region lives through so many steps; then the next one begins.
+STEPS_OF_A_REGION = max(20, min(250, STEPS // 4))
 WRONG_PINS_MAX = 3
 OLD_MESSAGES_AGAIN = 25
 
@@ -64,6 +64,8 @@ MINUTES = st.sampled_from([5, 12, 30, 60])
 HOUR_MS = 60 * MINUTE_MS
 JUMPS_MS = [-3 * HOUR_MS, -70_000, -1_500, 3_000, 80_000, 3 * HOUR_MS]
 PLACE = {"place": PLACES}
+# At which of its messages a chip is taken away.
+TORN = st.none() | st.integers(0, 5)
 # What goes wrong between a tap and what follows from it: each try in the same way, or a death some steps later.
 MISHAPS = st.none() | st.none() | st.sampled_from(Fault) | st.integers(0, 12)
 
@@ -72,7 +74,7 @@ DEEDS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
     "moments": (8, {"seconds": st.integers(1, 15)}),
     "start": (16, PLACE | {"card": CARDS, "minutes": MINUTES, "mishap": MISHAPS}),
     "end": (12, PLACE | {"waits": st.booleans(), "mishap": MISHAPS}),
-    "tap": (5, PLACE | {"card": CARDS, "pin": PINS, "minutes": MINUTES | st.none()}),
+    "tap": (5, PLACE | {"card": CARDS, "pin": PINS, "minutes": MINUTES | st.none(), "torn": TORN}),
     "type_pin": (2, PLACE | {"pin": PINS}),
     "confirm": (3, PLACE),
     "change_her_mind": (1, PLACE),
@@ -135,11 +137,11 @@ class DisturbedRun(RuleBasedStateMachine):
 
     # People
 
-    def tap(self, place: int, card: int, pin: str | None, minutes: int | None) -> None:
+    def tap(self, place: int, card: int, *, pin: str | None, minutes: int | None, torn: int | None) -> None:
         at = self.region.places[place]
         if at.is_alive and self._may_try(card, pin):
             self.notebook.note_tap(place, card)
-            self.region.tap(at, card, pin=pin, minutes=minutes)
+            self.region.tap(at, card, pin=pin, minutes=minutes, torn=torn)
 
     def start(self, place: int, card: int, minutes: int, mishap: Fault | int | None) -> None:
         """The whole beginning as most people do it: a tap, and patience."""
