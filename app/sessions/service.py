@@ -251,7 +251,8 @@ def closing(session: Session, *, session_id: UUID, closer: Principal, at: dateti
     end_at = min(at, row.latest_end_at)
     if row.started_at is None:
         return Closing(row=row, end_at=end_at, charged_fen=0)
-    duration = max(timedelta(0), end_at - row.started_at)
+    # In whole seconds, as `lifecycle.capture` reckons: parts of one must not promise one more minute than is charged.
+    duration = timedelta(seconds=max(0, int((end_at - row.started_at).total_seconds())))
     charge = charging.terms_of(row).price(duration=duration, samples=0, at=row.started_at)
     return Closing(row=row, end_at=end_at, charged_fen=min(charge.amount_fen, row.held_fen))
 

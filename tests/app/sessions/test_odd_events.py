@@ -254,14 +254,15 @@ def test_the_bill_of_a_session_closed_by_hand_is_that_of_the_times_it_shows(site
         grants=(Grant(role=Role.GROUP_OPERATOR, group_id=site.group_id),),
     )
 
+    at = started_at + timedelta(seconds=70.7)
+    with site.database.reader() as session:
+        said = service.closing(session, session_id=session_id, closer=operator, at=at)
     closed = site.database.run(
-        lambda session: service.close_forgotten(
-            session, session_id=session_id, closer=operator, at=started_at + timedelta(seconds=70.7)
-        )
+        lambda session: service.close_forgotten(session, session_id=session_id, closer=operator, at=at)
     )
 
     assert closed.ended_at == datetime(2026, 11, 23, 10, 1, 59, 600_000, tzinfo=UTC)
-    assert closed.amount_fen == 50
+    assert closed.amount_fen == said.charged_fen == 50
 
 
 def test_a_stale_session_can_still_be_ended_by_its_terminal(site: Site) -> None:
