@@ -190,11 +190,15 @@ _SENT_BY_THE_OTHER_THREAD = {"events", "hello", "config"}
 
 @dataclass
 class DeathAt:
-    """Kills the terminal's process at the n-th step from now: around a transaction, a sending, an answer."""
+    """Kills the terminal's process at the n-th step from now, or at the next of a name.
 
-    step: int
+    Steps are before and after a transaction, before a message is sent, and after it was done.
+    """
+
+    step: int | str
 
     def __call__(self, place: str) -> None:
-        if self.step == 0:
+        if self.step in (0, place):
             raise Killed(place)
-        self.step -= 1
+        if isinstance(self.step, int):
+            self.step -= 1

@@ -123,6 +123,9 @@ def check_terminal(place: Place, ledger: Ledger) -> None:
         if seq <= ledger.last_seq[place.terminal_id]:
             assert session is not None or UUID(name) in ledger.tombstones, "a reversal left no trace"
             assert session is None or session.status in NOTHING_HELD, f"{name} was reversed and is {session.status}"
+    if last_seq == acked_seq and station.journal.session() is None and station.journal.pending() is None:
+        left = [each for each in ledger.sessions.values() if each.terminal_id == place.terminal_id]
+        assert not any(each.status in OPEN for each in left), "owes nothing and runs nothing, and yet something is held"
     receipt = station.view()["receipt"]
     if receipt is not None and receipt["amount_fen"] is not None:
         shown = ledger.sessions[UUID(receipt["session_id"])]

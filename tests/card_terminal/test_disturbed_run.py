@@ -67,7 +67,8 @@ PLACE = {"place": PLACES}
 # At which of its messages a chip is taken away.
 TORN = st.none() | st.integers(0, 5)
 # What goes wrong between a tap and what follows from it: each try in the same way, or a death some steps later.
-MISHAPS = st.none() | st.none() | st.sampled_from(Fault) | st.integers(0, 12)
+DEADLY = ["before session/authorize is sent", "after session/authorize was done", "after events was done"]
+MISHAPS = st.none() | st.none() | st.sampled_from(Fault) | st.sampled_from(DEADLY) | st.integers(0, 12)
 
 # What may happen, how often of a hundred, and the rest of the sentence.
 DEEDS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
@@ -143,7 +144,7 @@ class DisturbedRun(RuleBasedStateMachine):
             self.notebook.note_tap(place, card)
             self.region.tap(at, card, pin=pin, minutes=minutes, torn=torn)
 
-    def start(self, place: int, card: int, minutes: int, mishap: Fault | int | None) -> None:
+    def start(self, place: int, card: int, minutes: int, mishap: Fault | int | str | None) -> None:
         """The whole beginning as most people do it: a tap, and patience."""
         at = self.region.places[place]
         if at.is_alive and self._may_try(card, taps.PIN):
@@ -163,7 +164,7 @@ class DisturbedRun(RuleBasedStateMachine):
     def change_her_mind(self, place: int) -> None:
         self.region.places[place].do(lambda station: station.terminal.back())
 
-    def end(self, place: int, mishap: Fault | int | None, *, waits: bool) -> None:
+    def end(self, place: int, mishap: Fault | int | str | None, *, waits: bool) -> None:
         """Whose session it is taps again."""
         stay = self.notebook.at_place.get(place)
         if stay is not None and self.region.places[place].is_alive:
@@ -295,7 +296,7 @@ class DisturbedRun(RuleBasedStateMachine):
 
     # Parts
 
-    def _goes_wrong(self, place: Place, mishap: Fault | int | None) -> None:
+    def _goes_wrong(self, place: Place, mishap: Fault | int | str | None) -> None:
         if isinstance(mishap, Fault):
             place.wire.faults[:0] = [mishap] * TRIES
         elif mishap is not None and place.is_alive:
