@@ -45,6 +45,14 @@ def now() -> datetime:
     return real if _anchor is None else _anchor.at(real)
 
 
+def allowing(real: timedelta) -> timedelta:
+    """Give how far this clock runs while people and networks take `real` of their own time, and never less than that.
+
+    A demonstration that runs faster than life gives nobody less time for what a person or a machine must do in life.
+    """
+    return real if _anchor is None else real * max(1.0, _anchor.speed)
+
+
 def real_now() -> datetime:
     """Give the machine's own moment in UTC, for what is agreed with the outside world, such as a payment's age."""
     return datetime.now(UTC)

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import crypto_box
+from app import clock, crypto_box
 from app.cards import patience, proof
 from app.cards.keys import KeyRing
 from app.cards.models import Card, CardClass, CardExchange, CardStatus, KeyReason
@@ -66,7 +66,7 @@ def begin(session: Session, *, terminal: Terminal, shown: protocol.Ev2Card, at: 
         uid=uid,
         key_version=card.key_version,
         step=0,
-        expires_at=at + LIFETIME,
+        expires_at=at + clock.allowing(LIFETIME),
     )
     session.add(exchange)
     apdus = (ev2.select_application(APPLICATION_NAME), ev2.authenticate_first(int(KeySlot.ONLINE)))

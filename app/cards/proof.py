@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session, joinedload
 
+from app import clock
 from app.cards import numbers
 from app.cards.keys import KeyRing
 from app.cards.models import AccountStatus, Card, CardStatus, CardToken, KeyReason
@@ -98,7 +99,7 @@ def make_token(session: Session, *, card: Card, by_chip: bool, terminal: Termina
             card_id=card.id,
             terminal_id=terminal.id,
             by_chip=by_chip,
-            expires_at=at + timedelta(milliseconds=protocol.TOKEN_LIFETIME_MS),
+            expires_at=at + clock.allowing(timedelta(milliseconds=protocol.TOKEN_LIFETIME_MS)),
         )
     )
     return token

@@ -13,8 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app import errors
+from app import clock, errors
 from app.cards.models import Station, StationStatus
+from app.devices import messages
 from app.people import service as people
 from card_terminal import protocol
 from card_terminal.protocol import ProtocolError, RefusalCode
@@ -63,7 +64,7 @@ def new_code(session: Session, *, station_id: UUID, actor: str, at: datetime) ->
         raise errors.Refusal(errors.Code.ALREADY_DECIDED)
     code = base64.b32encode(os.urandom(ENROLMENT_CODE_BYTES)).decode()
     station.enrolment_code_hash = _hash(code)
-    station.enrolment_expires_at = at + ENROLMENT_CODE_LIFETIME
+    station.enrolment_expires_at = at + clock.allowing(ENROLMENT_CODE_LIFETIME)
     people.audit(session, actor=actor, action="station.code", subject=f"station:{station.code}", at=at)
     return StationCode(station=station, code=code, expires_at=station.enrolment_expires_at)
 
@@ -135,9 +136,7 @@ def hear(session: Session, *, message: str, name: str, at: datetime) -> tuple[St
     query = protocol.read_query(message, key=Ed25519PublicKey.from_public_bytes(station.public_key), name=name)
     if station.status is StationStatus.REVOKED:
         raise ProtocolError(RefusalCode.DEVICE_REVOKED, station.code)
-    skew_ms = query.st - int(at.timestamp() * 1000)
-    if abs(skew_ms) > protocol.CLOCK_SKEW_MAX_MS:
-        raise ProtocolError(RefusalCode.CLOCK_SKEW, f"{skew_ms} ms")
+    messages.check_clock(query, at=at)
     station.last_seen_at = at
     return station, query
 

@@ -7,7 +7,7 @@ here; the caller brings a function for that.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app import clock
 from app.devices.models import EventOutcome, Terminal, TerminalAnswer, TerminalEvent, TerminalStatus
 from card_terminal import protocol
 from card_terminal.protocol import ProtocolError, RefusalCode
@@ -107,9 +108,7 @@ def answer_query(
     if not _claim(session, terminal_id=terminal.id, mid=query.mid, message_hash=message_hash, at=at):
         # Answered before, or just now by somebody else, for whose commit the claim has waited.
         return _again(session.get_one(TerminalAnswer, (terminal.id, query.mid)), message_hash)
-    if abs(query.st - epoch_ms(at)) > protocol.CLOCK_SKEW_MAX_MS:
-        # The claim goes with it.
-        raise ProtocolError(RefusalCode.CLOCK_SKEW, f"{query.st - epoch_ms(at)} ms")
+    check_clock(query, at=at)  # where it is refused, the claim goes with it
     if guard is not None:
         guard(session, terminal, query.body)
     answered, code = _ask(session, terminal, query.body, question=question, at=at)
@@ -132,6 +131,13 @@ def refused(code: RefusalCode, *, at: datetime) -> Answered:
 def accepted(answer: Answer | protocol.EventsAnswer) -> Answered:
     """Give an answer as it travels."""
     return Answered(status=HTTP_OK, body=protocol.accept(answer))
+
+
+def check_clock(query: protocol.Query, *, at: datetime) -> None:
+    """Raise ProtocolError CLOCK_SKEW where the asker's clock is too far from ours for its question to be of now."""
+    skew_ms = query.st - epoch_ms(at)
+    if timedelta(milliseconds=abs(skew_ms)) > clock.allowing(timedelta(milliseconds=protocol.CLOCK_SKEW_MAX_MS)):
+        raise ProtocolError(RefusalCode.CLOCK_SKEW, f"{skew_ms} ms")
 
 
 def check_app_version(app_version: str) -> None:

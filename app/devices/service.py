@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
-from app import crypto_box, errors
+from app import clock, crypto_box, errors
 from app.devices.models import BoxPlacement, Revocation, ServerKey, Terminal, TerminalStatus
 from app.instruments.models import Instrument
 from app.people import service as people
@@ -82,7 +82,7 @@ def new_enrolment_code(session: Session, *, terminal_id: UUID, actor: str, at: d
         raise errors.Refusal(errors.Code.ALREADY_DECIDED)
     code = base64.b32encode(os.urandom(ENROLMENT_CODE_BYTES)).decode()
     terminal.enrolment_code_hash = _code_hash(code)
-    terminal.enrolment_expires_at = at + ENROLMENT_CODE_LIFETIME
+    terminal.enrolment_expires_at = at + clock.allowing(ENROLMENT_CODE_LIFETIME)
     people.audit(session, actor=actor, action="terminal.code", subject=f"terminal:{terminal.code}", detail={}, at=at)
     return EnrolmentCode(terminal=terminal, code=code, expires_at=terminal.enrolment_expires_at)
 

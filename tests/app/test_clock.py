@@ -14,6 +14,14 @@ def test_a_simulated_clock_runs_as_many_times_faster_as_it_says() -> None:
     assert anchor.at(REAL + timedelta(minutes=2)) == REAL + timedelta(days=3, hours=1)
 
 
+def test_who_is_given_some_minutes_has_them_also_where_the_clock_runs_faster_than_life() -> None:
+    quarter = timedelta(minutes=15)
+    assert clock.allowing(quarter) == quarter
+    for speed, allowed in ((60.0, timedelta(hours=15)), (1.0, quarter), (0.0, quarter)):
+        clock.set_anchor(clock.Anchor(real=REAL, simulated=REAL, speed=speed))
+        assert clock.allowing(quarter) == allowed
+
+
 @given(st.datetimes(timezones=st.just(UTC)), st.sampled_from([1.0, 30.0, 60.5]))
 def test_an_anchor_survives_its_text_form(moment: datetime, speed: float) -> None:
     anchor = clock.Anchor(real=REAL, simulated=moment, speed=speed)
