@@ -64,7 +64,7 @@ def _run(settings: Settings) -> int:
     simulated = SimulatedReader(settings.cards_dir) if settings.simulate else None
     reader = simulated or real_reader(settings.reader, device=settings.reader_device)
     page = Page(program=program, reader=simulated, key=key)
-    supervisor, notifier = Supervisor(), Notifier()
+    supervisor, notifier = Supervisor(is_stopping=program.stopping.is_set), Notifier()
     page.restarts = lambda: supervisor.restarts
     with Kiosk(page, port=settings.kiosk_port) as kiosk:
         transport = Transport(settings.server_url)

@@ -31,8 +31,11 @@ class _Kept:
 class Supervisor:
     """Watches threads from the one that must not die, the terminal's own."""
 
-    def __init__(self, *, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, now_s: Callable[[], float] = time.monotonic, is_stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self._now_s = now_s
+        self._is_stopping = is_stopping
         self._kept: list[_Kept] = []
         self.restarts = 0
         """How many threads were started anew since the process began."""
@@ -48,7 +51,8 @@ class Supervisor:
     def check(self) -> None:
         """Start what has died anew. Raises LostThreadError for one that died DEATHS_MAX times within WITHIN_S."""
         for kept in self._kept:
-            if not kept.thread.is_alive():
+            # In this order: a thread that was told to stop died after the telling.
+            if not kept.thread.is_alive() and not self._is_stopping():
                 self._start_anew(kept)
 
     def join(self, name: str) -> None:

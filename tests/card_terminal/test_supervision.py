@@ -49,6 +49,13 @@ def test_a_dead_thread_is_started_anew_and_counted() -> None:
     assert not started[0].is_alive()
 
 
+def test_what_was_told_to_stop_is_not_started_anew() -> None:
+    supervisor = Supervisor(is_stopping=lambda: True)
+    supervisor.keep("messenger", dead)
+    supervisor.check()
+    assert supervisor.restarts == 0
+
+
 def test_a_thread_that_dies_again_and_again_ends_the_process_but_one_that_dies_now_and_then_does_not() -> None:
     clock = Clock()
     supervisor = Supervisor(now_s=clock)
