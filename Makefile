@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run try test check bench mutate lock messages assets format kiosk
+.PHONY: help run try test check bench disturbed mutate lock messages assets format kiosk
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,7 +23,7 @@ $(VENV)/developer: requirements-dev.txt $(VENV)/runtime
 $(VENV)/pcsc: requirements-pcsc.txt $(VENV)/runtime
 	@if test -e /usr/include/PCSC/winscard.h && command -v cc > /dev/null; then \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps \
-			-r requirements-pcsc.txt && touch $@; \
+			-r requirements-pcsc.txt && touch $@ || echo "pyscard could not be built: readers on PC/SC are left out"; \
 	fi
 
 run: $(VENV)/runtime ## start everything with a small Chongqing; Ctrl-C stops it
@@ -43,6 +43,9 @@ test: check $(VENV)/pcsc ## every check and test that this machine can run
 
 bench: $(VENV)/developer $(VENV)/pcsc ## a benchmark: make bench NAME=try
 	@$(BIN)/python -m bench.$(NAME) $(ARGS)
+
+disturbed: $(VENV)/developer ## ten thousand disturbed steps of terminals and server (a quarter of an hour; DISTURBED_STEPS=100000 for more)
+	DISTURBED_STEPS=$${DISTURBED_STEPS:-10000} $(BIN)/pytest -q -o timeout=0 tests/card_terminal/test_disturbed_run.py
 
 mutate: $(VENV)/developer ## plant bugs in the ledger and name those no test notices; hours (ARGS='sql' or ARGS='ledger.checks.*')
 	@$(BIN)/python -m tests.ledger.mutate $(ARGS)
