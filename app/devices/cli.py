@@ -116,7 +116,7 @@ def terminal_code(code: str) -> None:
 @click.argument("code")
 @click.argument("fingerprint")
 def approve(code: str, fingerprint: str) -> None:
-    """Take a terminal whose screen shows this FINGERPRINT; its last group is enough."""
+    """Take a terminal whose screen shows this FINGERPRINT; its last three groups are enough."""
     _run(
         lambda session: service.approve(
             session, terminal_id=_terminal(session, code).id, fingerprint=fingerprint, actor=ACTOR, at=clock.now()

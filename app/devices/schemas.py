@@ -68,9 +68,9 @@ class FingerprintSchema(Strict):
 
     fingerprint = Text(
         required=True,
-        minimum=4,
+        minimum=12,
         maximum=100,
-        metadata={"description": "All of it, or its end from four characters.", "example": "B1D0"},
+        metadata={"description": "All of it, or its end from twelve characters.", "example": "9C01-77E4-B1D0"},
     )
 
 

@@ -22,8 +22,9 @@ from card_terminal import protocol
 ENROLMENT_CODE_LIFETIME = timedelta(minutes=15)
 ENROLMENT_CODE_BYTES = 10
 FIRST_SERVER_KEY = "server-1"
-# So much of a fingerprint, at least its last group, a person must have read off the screen.
-FINGERPRINT_CHARACTERS_MIN = 4
+# So much of a fingerprint, at least its last three groups, a person must have read off the screen: keys that agree in
+# four characters are found in a second, in twelve not while a code is good.
+FINGERPRINT_CHARACTERS_MIN = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

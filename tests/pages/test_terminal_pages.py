@@ -66,11 +66,11 @@ def test_a_terminal_is_made_compared_and_replaced_and_its_code_is_seen_once(
     admin.check()
     assert code not in page.content()
     assert page.inner_text("#fingerprint") == protocol.fingerprint(key.public_key())
-    page.get_by_label("The last four characters").fill("0-0-0-0-0")
+    page.get_by_label("The last three groups").fill("0000-0000-0000")
     page.get_by_role("button", name="They are the same; take the terminal").click()
     assert "This is not the fingerprint" in page.inner_text("main")
     page.go_back()
-    page.get_by_label("The last four characters").fill(page.inner_text("#fingerprint")[-4:])
+    page.get_by_label("The last three groups").fill(page.inner_text("#fingerprint")[-14:])
     admin.press("They are the same; take the terminal")
     assert _status(database, "T-NEW") is TerminalStatus.ENROLLED
 

@@ -43,13 +43,13 @@ def test_nothing_is_taken_of_a_terminal_until_a_person_has_compared_its_fingerpr
     assert tap.ask(hello).get_json()["code"] == "DEVICE_PENDING"
     assert tap.post("events", {"messages": [refused]}).get_json()["code"] == "DEVICE_PENDING"
     with pytest.raises(Refusal) as wrong:
-        _approve(database, made.terminal.id, "0000-0000")
+        _approve(database, made.terminal.id, "0000-0000-0000")
     with pytest.raises(Refusal) as too_little:
-        _approve(database, made.terminal.id, service.fingerprint_of(_row(database, made.terminal.id))[-3:])
+        _approve(database, made.terminal.id, service.fingerprint_of(_row(database, made.terminal.id))[-13:])
     assert {wrong.value.code, too_little.value.code} == {Code.FINGERPRINT_DIFFERS}
 
-    last_group = service.fingerprint_of(_row(database, made.terminal.id))[-4:]
-    assert _approve(database, made.terminal.id, f" {last_group.lower()} ").status is TerminalStatus.ENROLLED
+    last_groups = service.fingerprint_of(_row(database, made.terminal.id))[-14:]
+    assert _approve(database, made.terminal.id, f" {last_groups.lower()} ").status is TerminalStatus.ENROLLED
 
     assert tap.ask(hello).status_code == 200
     assert tap.deliver(refused)[0]["status"] == "accepted"
@@ -60,7 +60,7 @@ def test_nothing_is_taken_of_a_terminal_until_a_person_has_compared_its_fingerpr
     again = protocol.read_answer(protocol.EnrolAnswer, tap.enrol(made.code).get_json())
     assert again.status is protocol.DeviceStatus.ACTIVE
     with pytest.raises(Refusal) as decided:
-        _approve(database, made.terminal.id, last_group)
+        _approve(database, made.terminal.id, last_groups)
     assert decided.value.code is Code.ALREADY_DECIDED
 
 

@@ -38,7 +38,7 @@ def test_each_role_does_what_is_its_own(site: Site, client: FlaskClient, databas
         client.post(
             "/api/v1/terminals", json={"code": "T-2", "instrument_id": terminal.instrument_id}, headers=headers
         ),
-        client.post(f"{at}/approve", json={"fingerprint": "0000"}, headers=headers),
+        client.post(f"{at}/approve", json={"fingerprint": "0000-0000-0000"}, headers=headers),
         client.post(f"{at}/replace", json={"code": "T-3", "why": "stolen"}, headers=headers),
     )
     assert tuple(each.status_code for each in answers) == ANSWERS[role]
@@ -57,7 +57,7 @@ def test_a_terminals_life_is_told_to_programs_and_written_down(client: FlaskClie
     waiting = client.get(at, headers=headers).get_json()
     assert (told["status"], waiting["status"]) == ("pending", "comparing")
     assert made.get_json()["code"] not in client.get("/api/v1/terminals", headers=headers).get_data(as_text=True)
-    wrong = client.post(f"{at}/approve", json={"fingerprint": "0000-0000"}, headers=headers)
+    wrong = client.post(f"{at}/approve", json={"fingerprint": "0000-0000-0000"}, headers=headers)
     assert wrong.get_json()["code"] == "FINGERPRINT_DIFFERS"
     taken = client.post(f"{at}/approve", json={"fingerprint": waiting["fingerprint"]}, headers=headers).get_json()
     assert (taken["status"], taken["approved_by"]) == ("enrolled", "admin")
@@ -96,7 +96,7 @@ def test_the_same_is_done_at_the_machine_itself(
     tap.enrol(run("code", "T-7").split()[1])
     with database.reader() as session:
         fingerprint = service.fingerprint_of(service.terminal_of(session, terminal_id=tap.terminal_id))
-    run("approve", "T-7", fingerprint[-4:])
+    run("approve", "T-7", fingerprint[-14:])
     assert fingerprint in run("list")
     run("replace", "T-7", "T-8", "--why", "stolen")
     run("revoke", "T-8")
