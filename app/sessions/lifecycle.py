@@ -6,16 +6,24 @@ Every function here has the session's row locked, asks `TRANSITIONS`, and either
 import uuid
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import exists, or_, select, text
 from sqlalchemy.orm import Session, joinedload
 
 from app.cards import life
 from app.cards.models import Card, CardStatus
-from app.devices.messages import ACCEPTED, Effect, parked
-from app.devices.models import EventOutcome, Terminal
+from app.devices.messages import ACCEPTED, Effect, UnfitEvent, parked
+from app.devices.models import EventOutcome, Terminal, TerminalEvent
 from app.instruments.models import Instrument, InstrumentGroup
 from app.sessions import charging, money
-from app.sessions.models import TRANSITIONS, CardSession, Flag, SessionStatus, SessionTombstone, Step
+from app.sessions.models import (
+    OPEN_STATUSES,
+    TRANSITIONS,
+    CardSession,
+    Flag,
+    SessionStatus,
+    SessionTombstone,
+    Step,
+)
 from card_terminal import protocol
 
 # How much more than the time that passed a terminal may report before a person should look.
@@ -76,7 +84,7 @@ def apply_event(session: Session, terminal: Terminal, event: protocol.Event, *, 
 def _apply(session: Session, row: CardSession, event: protocol.Event, *, at: datetime) -> Effect:
     match event.body:
         case protocol.Started():
-            return _started(row, at=at)
+            return _started(session, row, at=at)
         case protocol.Ended() as body:
             return _ended(session, row, body, at=at)
         case protocol.Reversal():
@@ -144,14 +152,47 @@ def _unknown(session: Session, terminal: Terminal, body: protocol.EventBody, *, 
     return ACCEPTED
 
 
-def _started(row: CardSession, *, at: datetime) -> Effect:
-    if not step(row, Step.STARTED):
+def _started(session: Session, row: CardSession, *, at: datetime) -> Effect:
+    if not step(row, Step.STARTED) and not _started_late(session, row, at=at):
         return parked("STARTED_TWICE" if row.started_at else "STARTED_AFTER_END")
     # The person may work as soon as the terminal hears that the money is held, and its screen reckons the cost from
     # there. What she pays must not hang on how long the report of it was on its way, nor on the terminal's wall clock.
     row.started_at = row.authorized_at
     row.alive_at = at
     return ACCEPTED
+
+
+def _started_late(session: Session, row: CardSession, *, at: datetime) -> bool:
+    """Take up a session whose hold was given back while its terminal was cut off, with what the purses now have.
+
+    False where the terminal or the staff gave it up, and where another session runs at the instrument meanwhile.
+    """
+    if not may(row, Step.STARTED_LATE) or Flag.CLOSED_BY_STAFF in row.flags or not _is_alone(session, row):
+        return False
+    purses = money.lock_purses(session, row.account_id)
+    amount_fen = min(row.held_fen, sum(purses.values()))
+    unit_id = row.instrument.group.unit_id
+    holds = money.hold(session, row, amount_fen=amount_fen, purses=purses, unit_id=unit_id, at=at)
+    if holds is None:
+        raise UnfitEvent("LEDGER_REFUSED", f"session {row.id}: the purses are locked, and yet the ledger refused")
+    session.add_all(holds)
+    step(row, Step.STARTED_LATE)
+    row.held_fen = amount_fen
+    # Its end may be in the same journal, only later: from now on it is waited for as for any other.
+    row.latest_end_at = max(row.latest_end_at, at)
+    session.flush()
+    return True
+
+
+def _is_alone(session: Session, row: CardSession) -> bool:
+    """Tell that the terminal did not call the session back, and that nothing else runs at its instrument."""
+    reversals = exists().where(TerminalEvent.session_id == row.id, TerminalEvent.kind == protocol.EventKind.REVERSAL)
+    others = exists().where(
+        CardSession.instrument_id == row.instrument_id,
+        CardSession.status.in_(OPEN_STATUSES),
+        CardSession.offline_version.is_(None),
+    )
+    return not session.scalar(select(or_(reversals, others)))
 
 
 def _metered(row: CardSession, body: protocol.Meter, *, at: datetime) -> Effect:

@@ -35,6 +35,8 @@ class Step(StrEnum):
     """What may happen to a session."""
 
     STARTED = "started"
+    STARTED_LATE = "started_late"
+    """Told of only after the hold had been given back as never started: the terminal was cut off."""
     EXTENDED = "extended"
     METERED = "metered"
     ENDED = "ended"
@@ -67,6 +69,8 @@ TRANSITIONS: dict[tuple[SessionStatus, Step], SessionStatus] = {
     (SessionStatus.STALE, Step.ENDED): SessionStatus.CAPTURED,
     (SessionStatus.STALE, Step.FORGOTTEN): SessionStatus.AUTO_ENDED,
     (SessionStatus.STALE, Step.CLOSED): SessionStatus.AUTO_ENDED,
+    # Money that was held was used from then on, whenever that is told (see `lifecycle`).
+    (SessionStatus.VOID, Step.STARTED_LATE): SessionStatus.ACTIVE,
     # A reversal of what holds nothing any more is answered as done: the terminal may ask twice.
     (SessionStatus.VOID, Step.REVERSED): SessionStatus.VOID,
     (SessionStatus.REFUSED, Step.REVERSED): SessionStatus.REFUSED,
