@@ -118,10 +118,13 @@ class WedgeReader:
                     for line in self._lines(number):
                         self._take(line, sink)
                 detail = "the device gives no more"
+                is_over = self._device == STDIN
             except OSError as error:
                 detail = errno.errorcode.get(error.errno or 0, "unknown")
+                is_over = False
             self._tell(ReaderState.DOWN, on_state, detail=detail)
-            self._stopping.wait(_WAIT_S)
+            # An input that has ended never comes back; the thread stays, because one that ends is started anew.
+            self._stopping.wait(None if is_over else _WAIT_S)
 
     def _take(self, line: str, sink: ReadingSink) -> None:
         reading = read_typed(line)

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,24 @@ def test_a_wedge_comes_goes_and_comes_back(tmp_path: Path) -> None:
     reader.stop()
     os.close(number)
     assert readings[0].identity == "04A1B2C3"
+
+
+def test_a_wedge_whose_input_has_ended_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"04a1b2c3\n")
+    os.close(writing)
+    ended = os.fdopen(reading)
+    monkeypatch.setattr("card_terminal.readers.wedge.sys.stdin", ended)
+    monkeypatch.setattr("card_terminal.readers.wedge._WAIT_S", 0.01)
+    reader, readings, states = WedgeReader("-"), [], []  # type: ignore[var-annotated] # filled by the reader
+    reader.start(readings.append, on_state=lambda state, _detail: states.append(state))
+    wait_until(lambda: len(states) >= 2, what="the end of the input")
+    time.sleep(0.1)
+    assert states == [ReaderState.OK, ReaderState.DOWN], "each change is an event that the journal keeps for good"
+    assert any(each.name == "reader" for each in threading.enumerate()), "a thread that ends is started anew"
+    reader.stop()
+    ended.close()
+    assert [each.identity for each in readings] == ["04A1B2C3"]
 
 
 def test_a_wedge_without_a_device_is_a_mistake_in_the_settings() -> None:
