@@ -122,11 +122,12 @@ class OfflineBook:
         with self._store.transaction() as connection:
             counters.succeed(connection, card=card.reference)
 
-    def key_of(self, card: OfflineCard) -> bytes:
-        """Give a card's K4, for as long as one proof takes: it is kept sealed."""
+    def key_of(self, uid: str) -> bytes | None:
+        """Give a card's K4, for as long as one proof takes: it is kept sealed. None if it is on the list no more."""
         with self._lock:
-            if self._list is None:
-                raise ProtocolError(RefusalCode.OFFLINE_NO_LIST, "no list, no keys")
+            card = self._list.card_of(uid) if self._list else None
+            if self._list is None or card is None:
+                return None
             return open_card_keys(self._list, key=self._sealing_key)[self._list.cards.index(card)]
 
     def standing(self) -> Standing:

@@ -23,7 +23,11 @@ class OfflineDesk:
             return decision
         if reading.chip is None or not self._book.spend_attempt(decision.card):
             return RefusalCode.CARD_AUTH_FAILED
-        if not proves_itself(reading.chip, uid=decision.card.uid, key=self._book.key_of(decision.card)):
+        key = self._book.key_of(decision.card.uid)
+        if key is None:
+            # The server came back for a moment, and its word was another one.
+            return RefusalCode.OFFLINE_CARD_NOT_LISTED
+        if not proves_itself(reading.chip, uid=decision.card.uid, key=key):
             return RefusalCode.CARD_AUTH_FAILED
         self._book.attempt_proved(decision.card)
         return decision

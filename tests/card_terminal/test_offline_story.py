@@ -152,6 +152,23 @@ def test_the_card_itself_clears_the_failures_of_others_before_the_fifth(alone: S
     assert refusal(alone, chip(key=bytes(16))) == "CARD_AUTH_FAILED"
 
 
+@pytest.mark.parametrize("lists", [0, 1])
+def test_a_list_that_goes_while_a_card_is_asked_refuses_the_card_and_ends_nothing(
+    alone: Station, server: HonestServer, wire: Wire, monkeypatch: pytest.MonkeyPatch, lists: int
+) -> None:
+    def meanwhile(_card: OfflineCard) -> bool:
+        alone.offline.drop()
+        if lists:
+            new_list(server, version=2, cards=0)
+            wire.is_down = False
+            alone.keep_in_touch()
+            wire.is_down = True
+        return True
+
+    monkeypatch.setattr(alone.offline, "spend_attempt", meanwhile)
+    assert refusal(alone, chip()) == "OFFLINE_CARD_NOT_LISTED"
+
+
 def test_a_card_that_only_says_a_number_never_starts_alone(alone: Station) -> None:
     alone.tap(LI.hex().upper())
     assert alone.view()["refusal"]["code"] == "CARD_AUTH_FAILED"
