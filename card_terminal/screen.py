@@ -1,6 +1,6 @@
 """What the terminal shows at one moment: an immutable value that the page reads while the terminal goes on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from card_terminal.flow import State
@@ -27,7 +27,7 @@ class Candidate:
     card_mark: str
     session_id: UUID
     minutes: int
-    pin: str | None = None
+    pin: str | None = field(default=None, repr=False)
     offline: Allowed | None = None
 
 

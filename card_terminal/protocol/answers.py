@@ -1,6 +1,6 @@
 """What the server answers, read tolerantly by terminals: a newer server may say more than an older one knows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -131,7 +131,7 @@ class CardBeginAnswer:
     `hold_fen` is what the usual `hold_minutes`, as far as it can pay them, will reserve.
     """
 
-    token: Token
+    token: Token = field(repr=False)
     card: Name
     name_masked: ShortText
     pin_required: bool

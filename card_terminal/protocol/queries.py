@@ -158,7 +158,7 @@ class SessionAuthorize:
     """Asks to hold the price of `minutes`; the session's id is made by the terminal, so that it can reverse unheard."""
 
     NAME: ClassVar = "session/authorize"
-    token: Token
+    token: Token = field(repr=False)
     session_id: UUID
     minutes: Minutes
     purse: Purse = Purse.AUTO

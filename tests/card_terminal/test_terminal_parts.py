@@ -19,9 +19,10 @@ from card_terminal.enrolment import EnrolmentError, enrol
 from card_terminal.flow import TRANSITIONS, FlowError, Signal, State, after, allows
 from card_terminal.identifiers import time_ordered_id
 from card_terminal.identity import load_key
-from card_terminal.protocol import SunCard
+from card_terminal.protocol import CardBeginAnswer, SunCard, Words
 from card_terminal.readers import Reading
 from card_terminal.readers.simulated import SimulatedReader, UnknownCardError
+from card_terminal.screen import Candidate
 from card_terminal.settings import SettingsError
 from card_terminal.store import Store
 from tests.card_terminal.world import TurnedClock, Wire
@@ -137,6 +138,36 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store.keep(a=None)
     assert (store.fact("a"), store.fact("c")) == (None, "d")
     store.close()
+
+
+def test_a_commit_that_fails_leaves_the_store_usable(tmp_path: Path) -> None:
+    store = Store(tmp_path / "journal.sqlite")
+    with store.transaction() as connection:
+        connection.execute("CREATE TABLE child (name REFERENCES fact (name) DEFERRABLE INITIALLY DEFERRED)")
+    connection.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(sqlite3.IntegrityError), store.transaction() as connection:
+        connection.execute("INSERT INTO child VALUES ('nobody')")
+    store.keep(a="b")
+    assert store.fact("a") == "b"
+    store.close()
+
+
+def test_the_journal_is_its_owners_also_in_a_folder_that_anybody_may_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    store = Store(tmp_path / "journal.sqlite")
+    store.keep(mark_key="secret")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("journal.sqlite*")} == {0o600}
+    store.close()
+
+
+def test_no_pin_stands_in_what_is_written_of_a_candidate() -> None:
+    told = CardBeginAnswer(
+        token="t" * 20, card="1001", name_masked="李*", pin_required=True, actions=(), available_fen=0,
+        price=Words(zh="", en=""), server_time=0,
+    )  # fmt: skip
+    candidate = Candidate(answer=told, card_mark="", session_id=time_ordered_id(0), minutes=1, pin="2468")
+    assert "2468" not in repr(candidate)
+    assert told.token not in repr(candidate)
 
 
 def test_the_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
