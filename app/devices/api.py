@@ -250,19 +250,6 @@ def list_parked(query: dict[str, Any]) -> dict[str, Any]:
         return {"events": [parked_json(each) for each in found]}
 
 
-@blueprint.post("/parked-events/resolve")
-@refuses(blueprint, *KNOWN, Code.NOT_FOUND, Code.ALREADY_DECIDED)
-@blueprint.arguments(schemas.ResolutionSchema)
-@blueprint.response(HTTPStatus.OK, schemas.ParkedEventSchema)
-@require(*STAFF)
-def resolve_parked(body: dict[str, Any]) -> dict[str, Any]:
-    """Say what became of a parked event."""
-    resolver = principal()
-    return parked_json(
-        database().run(lambda session: parked.resolve(session, **body, resolver=resolver, at=clock.now()))
-    )
-
-
 def page(query: dict[str, Any]) -> dict[str, int]:
     """Give limit and offset of a page."""
     return {"limit": query["page_size"], "offset": (query["page"] - 1) * query["page_size"]}

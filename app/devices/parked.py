@@ -43,25 +43,6 @@ def parked_events(
     return [ParkedEvent(event=event, terminal=terminal, instrument=instrument) for event, terminal, instrument in rows]
 
 
-def resolve(
-    session: Session,
-    *,
-    terminal_id: UUID,
-    seq: int,
-    message_hash: str,
-    resolution: str,
-    resolver: Principal,
-    at: datetime,
-) -> ParkedEvent:
-    """Dismiss a parked event with a reason; the event itself stays as it was signed.
-
-    Raises Refusal: NOT_FOUND, also for instruments of others; ALREADY_DECIDED.
-    """
-    found = waiting(session, terminal_id=terminal_id, seq=seq, message_hash=message_hash, reader=resolver)
-    note(session, found, settlement=Settlement.DISMISSED, resolution=resolution, resolver=resolver, at=at)
-    return found
-
-
 def waiting(session: Session, *, terminal_id: UUID, seq: int, message_hash: str, reader: Principal) -> ParkedEvent:
     """Give a parked event that nobody has settled, and keep others from settling it until the transaction ends.
 

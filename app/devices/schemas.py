@@ -11,8 +11,6 @@ from telemetry.states import State
 
 CODE = validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", error="Up to 32 letters, digits, dots and dashes.")
 CHANNEL_MAX = 63
-SEQ_MAX = 2**53 - 1
-HASH = validate.Regexp(r"^[0-9a-f]{64}$", error="64 hex digits.")
 
 
 class NewTerminalSchema(Strict):
@@ -310,12 +308,3 @@ class ParkedEventsSchema(Strict):
     """A page of parked events."""
 
     events = fields.List(fields.Nested(ParkedEventSchema), required=True)
-
-
-class ResolutionSchema(Strict):
-    """Which parked event, and what became of it."""
-
-    terminal_id = fields.UUID(required=True)
-    seq = Whole(required=True, minimum=1, maximum=SEQ_MAX, metadata={"example": 17})
-    message_hash = fields.String(required=True, validate=HASH, metadata={"example": "0" * 64})
-    resolution = Text(required=True, maximum=500, metadata={"example": "机组确认当日重复刷卡，已按一次收费。"})

@@ -80,11 +80,13 @@ def settle(
     EVENT_NOT_APPLICABLE; ADJUSTMENT_NOT_POSTABLE. Whatever is refused changes nothing.
     """
     found = parked.waiting(session, terminal_id=terminal_id, seq=seq, message_hash=message_hash, reader=resolver)
-    if settlement is Settlement.APPLIED and _began_alone(found):
+    if settlement is Settlement.DISMISSED:
+        _refuse_own(session, found, resolver=resolver)
+    elif settlement is Settlement.APPLIED and _began_alone(found):
         # Its session comes into being by it, so whose it is can be told only afterwards.
         _apply(session, found, at=at)
         _session_of(session, found, resolver=resolver)
-    elif settlement is not Settlement.DISMISSED:
+    else:
         row = _session_of(session, found, resolver=resolver)
         if settlement is Settlement.APPLIED:
             _apply(session, found, at=at)
@@ -137,6 +139,16 @@ def _session_of(session: Session, found: ParkedEvent, *, resolver: Principal) ->
     return row
 
 
+def _refuse_own(session: Session, found: ParkedEvent, *, resolver: Principal) -> None:
+    """Raise Refusal FORBIDDEN for an event of the person's own use: done away with, it might never be charged."""
+    row = None if found.event.session_id is None else session.get(CardSession, found.event.session_id)
+    card = row.card if row is not None else None
+    if card is None and _began_alone(found):
+        card = session.get(Card, found.event.body["offline"]["card"])
+    if card is not None and resolver.person_id in (card.holder_id, card.account.person_id):
+        raise Refusal(Code.FORBIDDEN)
+
+
 def _apply(session: Session, found: ParkedEvent, *, at: datetime) -> None:
     """Let the event have its effect now, whatever kept it from it then."""
     if found.terminal.public_key is None:
@@ -161,6 +173,7 @@ def _charge(session: Session, row: CardSession, *, minutes: int | None, at: date
     lifecycle.step(row, Step.CLOSED)
     lifecycle.flag(row, Flag.CLOSED_BY_STAFF)
     lifecycle.capture(session, row, duration=timedelta(minutes=minutes), samples=0, at=at)
+    uploads.look_after(session, row, at=at)
 
 
 def _reduce(

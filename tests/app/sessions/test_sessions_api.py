@@ -100,15 +100,22 @@ def test_a_parked_event_is_resolved_once_by_those_who_look_after_the_instrument(
     headers, foreign_headers = builders.bearer(client, operator), builders.bearer(client, foreign)
 
     (event,) = client.get("/api/v1/parked-events", headers=headers).get_json()["events"]
-    body = {name: event[name] for name in ("terminal_id", "seq", "message_hash")} | {"resolution": "checked"}
+    body = {name: event[name] for name in ("terminal_id", "seq", "message_hash")} | {
+        "settlement": "dismissed",
+        "resolution": "checked",
+    }
 
     assert (event["reason"], event["kind"]) == ("SESSION_UNKNOWN", "started")
     assert client.get("/api/v1/parked-events", headers=foreign_headers).get_json() == {"events": []}
-    assert client.post("/api/v1/parked-events/resolve", json=body, headers=foreign_headers).status_code == 404
     assert (
-        client.post("/api/v1/parked-events/resolve", json=body, headers=headers).get_json()["resolution"] == "checked"
+        client.post("/api/v1/reconciliation/parked-events/settle", json=body, headers=foreign_headers).status_code
+        == 404
     )
-    assert client.post("/api/v1/parked-events/resolve", json=body, headers=headers).status_code == 409
+    assert (
+        client.post("/api/v1/reconciliation/parked-events/settle", json=body, headers=headers).get_json()["resolution"]
+        == "checked"
+    )
+    assert client.post("/api/v1/reconciliation/parked-events/settle", json=body, headers=headers).status_code == 409
     assert client.get("/api/v1/parked-events", headers=headers).get_json() == {"events": []}
     assert len(client.get("/api/v1/parked-events?resolved=true", headers=headers).get_json()["events"]) == 1
 

@@ -82,15 +82,29 @@ def test_a_session_that_never_started_is_charged_by_hand_within_its_hold_or_not_
         assert refused.value.code is Code.EVENT_NOT_APPLICABLE
     with pytest.raises(Refusal):
         _settle(site, waiting, Settlement.APPLIED)
-    with pytest.raises(Refusal) as own:
-        _settle(site, waiting, Settlement.CHARGED, minutes=20, person_id=_holder(site, card))
-    assert own.value.code is Code.FORBIDDEN
+    for way, minutes in ((Settlement.CHARGED, 20), (Settlement.DISMISSED, None)):
+        with pytest.raises(Refusal) as own:
+            _settle(site, waiting, way, minutes=minutes, person_id=_holder(site, card))
+        assert own.value.code is Code.FORBIDDEN
 
     _settle(site, waiting, Settlement.CHARGED, minutes=20)
 
     row = site.session(session_id)
     assert (row.status, row.flags) == (SessionStatus.AUTO_ENDED, [Flag.CLOSED_BY_STAFF])
     assert site.balances(card).principal_fen == 90_00
+
+
+def test_nobody_does_away_with_what_her_own_card_did_while_the_server_was_away(site: Site) -> None:
+    terminal, card = site.terminal(), site.card()
+    grant = protocol.OfflineGrant(version=9, card=card.id, limit_fen=20_00, minutes=40, at_ms=0)
+    parked_now = terminal.report(protocol.Started(session_id=uuid4(), offline=grant))
+    assert parked_now[0]["reason"] == "OFFLINE_LIST_UNKNOWN"
+    waiting = _waiting(site)
+    with pytest.raises(Refusal) as own:
+        _settle(site, waiting, Settlement.DISMISSED, person_id=_holder(site, card))
+    assert own.value.code is Code.FORBIDDEN
+
+    _settle(site, waiting, Settlement.DISMISSED)
 
 
 def test_what_names_no_session_can_only_be_dismissed(site: Site) -> None:
