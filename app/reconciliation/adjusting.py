@@ -49,6 +49,7 @@ class Line(NamedTuple):
     credit: Book
     amount_fen: int
     code: TransferCode
+    flags: ledger.TransferFlag = ledger.TransferFlag.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,8 @@ class Reason:
 def give_back(session: Session, row: CardSession, *, amount_fen: int, reason: Reason, at: datetime) -> Adjustment:
     """Post an adjustment, dated now, so that no closed month changes, and let the usage record follow.
 
+    What the customer owes is paid first of what comes back to her principal, as by a top-up.
+
     Call it with the charge locked. Raises Refusal ADJUSTMENT_TOO_LARGE; PostingError where the ledger refuses.
     """
     wanted = plan(session, row, amount_fen=amount_fen)
@@ -223,8 +226,9 @@ def give_back(session: Session, row: CardSession, *, amount_fen: int, reason: Re
                     credit_account_id=line.credit.id,
                     amount_fen=line.amount_fen,
                     code=line.code,
+                    flags=line.flags,
                 )
-                for line in wanted.lines
+                for line in (*wanted.lines, *_repaid(session, row, principal_fen=wanted.principal_fen))
             ),
         ),
     )
@@ -321,6 +325,15 @@ def _adjust_by_policy(session: Session, verdict: Verdict, *, policy: Policy, ste
 def _contested(session_id: Any) -> ColumnElement[bool]:
     """Condition: a person answers for this charge, or has answered."""
     return exists().where(Contest.session_id == session_id, Contest.status != ContestStatus.WITHDRAWN)
+
+
+def _repaid(session: Session, row: CardSession, *, principal_fen: int) -> tuple[Line, ...]:
+    debt = Book(BookRole.CUSTOMER_DEBT, row.account_id)
+    if not principal_fen or ledger.balances(session, [debt.id])[debt.id].debit_balance_fen <= 0:
+        return ()
+    # The ledger cuts it to what is owed at that moment, also if somebody else repays in between.
+    flags = ledger.TransferFlag.BALANCING_CREDIT
+    return (Line(Book(BookRole.PRINCIPAL, row.account_id), debt, principal_fen, TransferCode.DEBT_REPAID, flags),)
 
 
 def _row(row: CardSession, reason: Reason, wanted: Plan, *, journal_id: UUID | None, at: datetime) -> Adjustment:
