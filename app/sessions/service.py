@@ -20,6 +20,7 @@ from app.people.principals import Principal
 from app.sessions import charging, lifecycle, money
 from app.sessions.charging import Terms
 from app.sessions.models import OPEN_STATUSES, CardSession, Flag, SessionStatus, SessionTombstone, Step
+from app.sessions.offline import uploads
 from app.settings import Settings
 from card_terminal import protocol
 from card_terminal.protocol import ProtocolError, RefusalCode
@@ -237,8 +238,8 @@ class Closing:
 
     @property
     def set_free_fen(self) -> int:
-        """What is no longer reserved afterwards."""
-        return self.row.held_fen - self.charged_fen
+        """What is no longer reserved afterwards; a use without the network may cost more than could be held."""
+        return max(0, self.row.held_fen - self.charged_fen)
 
 
 def closing(session: Session, *, session_id: UUID, closer: Principal, at: datetime) -> Closing:
@@ -251,10 +252,12 @@ def closing(session: Session, *, session_id: UUID, closer: Principal, at: dateti
     end_at = min(at, row.latest_end_at)
     if row.started_at is None:
         return Closing(row=row, end_at=end_at, charged_fen=0)
-    # In whole seconds, as `lifecycle.capture` reckons: parts of one must not promise one more minute than is charged.
-    duration = timedelta(seconds=max(0, int((end_at - row.started_at).total_seconds())))
-    charge = charging.terms_of(row).price(duration=duration, samples=0, at=row.started_at)
-    return Closing(row=row, end_at=end_at, charged_fen=min(charge.amount_fen, row.held_fen))
+    # As `lifecycle.capture` reckons, in whole seconds: parts of one must not promise one more minute than is charged.
+    duration = timedelta(seconds=int(_time_until(row, end_at).total_seconds()))
+    terms = charging.terms_of(row)
+    charge = terms.price(duration=duration, samples=int(terms.counts_samples), at=row.started_at)
+    charged_fen = charge.amount_fen if row.offline_version is not None else min(charge.amount_fen, row.held_fen)
+    return Closing(row=row, end_at=end_at, charged_fen=charged_fen)
 
 
 def _may_close(row: CardSession, closer: Principal) -> bool:
@@ -308,9 +311,13 @@ def _end_overdue(session: Session, session_id: UUID, *, at: datetime) -> int:
 
 
 def _charge_until(session: Session, row: CardSession, *, end_at: datetime, at: datetime) -> None:
+    lifecycle.capture(session, row, duration=_time_until(row, end_at), samples=0, at=at)
+    uploads.look_after(session, row, at=at)
+
+
+def _time_until(row: CardSession, end_at: datetime) -> timedelta:
     # What began offline is waited for from its report on, so its last moment may lie beyond what was allowed.
-    duration = min(max(timedelta(0), end_at - (row.started_at or end_at)), timedelta(minutes=row.minutes))
-    lifecycle.capture(session, row, duration=duration, samples=0, at=at)
+    return min(max(timedelta(0), end_at - (row.started_at or end_at)), timedelta(minutes=row.minutes))
 
 
 def _decide(

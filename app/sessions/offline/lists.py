@@ -131,7 +131,7 @@ def signed(
     content = newest(session, terminal.id)
     if content is None:
         raise ProtocolError(RefusalCode.OFFLINE_NO_LIST, terminal.code)
-    allowances = allowances_of(session, content)
+    allowances = _covered(session, content)
     ring = KeyRing(
         session=session,
         key_encryption_key=settings.key_encryption_key,
@@ -139,8 +139,8 @@ def signed(
         reason=KeyReason.OFFLINE_LIST,
         at=at,
     )
-    keys = ring.card_keys(KeySlot.OFFLINE, [(each.uid, each.key_version) for each in allowances])
-    listed = [(each, key) for each, key in zip(allowances, keys, strict=True) if key is not None]
+    keys = ring.card_keys(KeySlot.OFFLINE, [(each.uid, each.key_version) for each, _limit in allowances])
+    listed = [(each, limit, key) for (each, limit), key in zip(allowances, keys, strict=True) if key is not None]
     device_id = str(terminal.id)
     wire = protocol.OfflineList(
         version=content.version,
@@ -151,12 +151,15 @@ def signed(
         unsent_max=protocol.OFFLINE_UNSENT_MAX,
         sessions_per_card=protocol.OFFLINE_SESSIONS_PER_CARD,
         tariffs=tuple(parse(protocol.TariffSnapshot, each["shown"]) for each in content.tariffs),
-        cards=tuple(_on_the_wire(each) for each, _key in listed),
+        cards=tuple(_on_the_wire(each, limit_fen=limit_fen) for each, limit_fen, _key in listed),
         hot_uids=tuple(content.hot_uids),
     )
     if listed:
         sealed = protocol.seal_card_keys(
-            [key for _each, key in listed], receiver=asked.sealing_key, device_id=device_id, version=content.version
+            [key for _each, _limit, key in listed],
+            receiver=asked.sealing_key,
+            device_id=device_id,
+            version=content.version,
         )
         wire = replace(wire, sealed_keys=sealed)
     signer = devices.server_signer(session, key_encryption_key=settings.key_encryption_key, at=at)
@@ -186,6 +189,22 @@ def allowances_of(session: Session, content: OfflineList) -> Sequence[OfflineAll
         .options(joinedload(OfflineAllowance.card).joinedload(Card.holder))
         .order_by(OfflineAllowance.card_id)
     ).all()
+
+
+def _covered(session: Session, content: OfflineList) -> list[tuple[OfflineAllowance, int]]:
+    """Give the cards of a list with what each may spend by it, in strict mode at most what is held for it now.
+
+    Since the list was made, a use by the list before it may have been told of and paid from the same reserve.
+    """
+    allowances = allowances_of(session, content)
+    if not content.strict:
+        return [(each, each.limit_fen) for each in allowances]
+    held = select(OfflineReserve.card_id, OfflineReserve.held_fen)
+    rows = session.execute(held.where(OfflineReserve.terminal_id == content.terminal_id))
+    held_fen = {row[0]: int(row[1]) for row in rows}
+    shown = [parse(protocol.TariffSnapshot, each["shown"]) for each in content.tariffs]
+    limits = [(each, min(each.limit_fen, held_fen.get(each.card_id, 0))) for each in allowances]
+    return [(each, limit) for each, limit in limits if limit and protocol.minutes_payable(shown[each.tariff], limit)]
 
 
 def _prepare_apart(session: Session, *, terminal_id: UUID, settings: Settings, at: datetime) -> int:
@@ -416,13 +435,13 @@ def _instrument(session: Session, instrument_id: int) -> Instrument:
     ).one()
 
 
-def _on_the_wire(allowance: OfflineAllowance) -> protocol.OfflineCard:
+def _on_the_wire(allowance: OfflineAllowance, *, limit_fen: int) -> protocol.OfflineCard:
     return protocol.OfflineCard(
         reference=allowance.card_id,
         uid=allowance.uid.hex().upper(),
         key_version=allowance.key_version,
         card=numbers.masked_number(allowance.card.face_number),
         name_masked=numbers.masked_name(allowance.card.holder.name),
-        limit_fen=allowance.limit_fen,
+        limit_fen=limit_fen,
         tariff=allowance.tariff,
     )

@@ -44,10 +44,25 @@ def apply_event(session: Session, terminal: Terminal, event: protocol.Event, *, 
         _make_room(session, terminal, body, at=at)
     effect = lifecycle.apply_event(session, terminal, event, at=at)
     if isinstance(body, protocol.Ended) and effect.outcome is EventOutcome.ACCEPTED:
-        row = session.get_one(CardSession, body.session_id)
-        if row.offline_version is not None:
-            _look_after(session, row, terminal=terminal, at=at)
+        look_after(session, session.get_one(CardSession, body.session_id), at=at)
     return effect
+
+
+def look_after(session: Session, row: CardSession, *, at: datetime) -> None:
+    """After the end, however it came, of a session that began offline: find out what could not be told before.
+
+    What it did not use is reserved again for the list by which it began.
+    """
+    if row.offline_version is None:
+        return
+    allowance = session.get_one(OfflineAllowance, (row.terminal_id, row.offline_version, row.card_id))
+    charged = select(func.coalesce(func.sum(CardSession.amount_fen), 0)).where(*_by_the_same_list(row))
+    if (session.scalar(charged) or 0) > allowance.limit_fen:
+        lifecycle.flag(row, Flag.OFFLINE_OVER_LIMIT)
+    if row.ended_at is not None and _overlaps(session, row, until=row.ended_at):
+        lifecycle.flag(row, Flag.OFFLINE_OVERLAP)
+    _refill(session, row, limit_fen=allowance.limit_fen, at=at)
+    session.flush()
 
 
 def _begin(
@@ -180,28 +195,16 @@ def _hold(session: Session, row: CardSession, *, terminal: Terminal, wanted_fen:
         reserves.change(session, reserve, to_fen=reserved_fen - wanted_fen, purses=left, unit_id=unit_id, at=at)
 
 
-def _look_after(session: Session, row: CardSession, *, terminal: Terminal, at: datetime) -> None:
-    """Find out at the end what could not be told at the beginning, and give the reserve back what was not used."""
-    allowance = session.get_one(OfflineAllowance, (terminal.id, row.offline_version, row.card_id))
-    charged = select(func.coalesce(func.sum(CardSession.amount_fen), 0)).where(*_by_the_same_list(row))
-    if (session.scalar(charged) or 0) > allowance.limit_fen:
-        lifecycle.flag(row, Flag.OFFLINE_OVER_LIMIT)
-    if row.ended_at is not None and _overlaps(session, row, until=row.ended_at):
-        lifecycle.flag(row, Flag.OFFLINE_OVERLAP)
-    _refill(session, row, terminal=terminal, limit_fen=allowance.limit_fen, at=at)
-    session.flush()
-
-
-def _refill(session: Session, row: CardSession, *, terminal: Terminal, limit_fen: int, at: datetime) -> None:
+def _refill(session: Session, row: CardSession, *, limit_fen: int, at: datetime) -> None:
     """Reserve again what this session did not use of its list's limit: the terminal may still go by that list."""
     purses = money.lock_purses(session, row.account_id)
-    reserve = reserves.reserve_of(session, terminal_id=terminal.id, card_id=row.card_id)
+    reserve = reserves.reserve_of(session, terminal_id=row.terminal_id, card_id=row.card_id)
     if reserve is None or reserve.keep_until <= at or _is_superseded(session, row):
         return
     used = select(func.coalesce(func.sum(func.coalesce(CardSession.amount_fen, CardSession.held_fen)), 0))
     left_fen = limit_fen - int(session.scalar(used.where(*_by_the_same_list(row))) or 0)
     if left_fen > reserve.held_fen:
-        unit_id = reserves.unit_of(session, terminal)
+        unit_id = row.instrument.group.unit_id
         reserves.change(session, reserve, to_fen=left_fen, purses=purses, unit_id=unit_id, at=at)
 
 
