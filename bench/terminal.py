@@ -139,7 +139,7 @@ def main() -> None:
     # Nobody taps as often as this.
     os.environ.update(TESTCARD_TAPS_PER_CARD_MAX="100000", TESTCARD_TAPS_PER_TERMINAL_MAX="100000")
     site = Site(folder, speed=1, ports=Ports.near(8400))
-    pcscd = Pcscd(folder, place=place_of_run())
+    pcscd = Pcscd(place=place_of_run())
     try:
         pcscd.start()
         # No person's hand is as quick as this one.

@@ -8,11 +8,13 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from card_terminal.readers.apdu import CardGoneError
 from card_terminal.readers.ntag424 import ATR, EmulatedChip
@@ -22,6 +24,8 @@ DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 # libpcsclite reads this once in a process, so all readers of a test run meet at one place.
 SOCKET_VARIABLE = "PCSCLITE_CSOCK_NAME"
 READER = "Virtual"
+
+AS_NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
 
 _OFF, _ON, _RESET, _ATR = 0, 1, 2, 4
 _PATIENCE_S = 60
@@ -39,18 +43,21 @@ def what_is_missing() -> str | None:
 
 
 class Pcscd:
-    """A pcscd as systemd would start it, as whoever runs the tests; `restart` is what an update of it does."""
+    """A pcscd as systemd would start it, but as an ordinary user: as whoever runs the tests, and as nobody for root."""
 
-    def __init__(self, folder: Path, *, place: Path) -> None:
+    def __init__(self, *, place: Path) -> None:
         self.port = free_ports()
         self._place = place
-        self._configuration = folder / "reader.conf.d"
+        # Not in the folder of the test, which is for nobody but who runs it.
+        self._folder = Path(tempfile.mkdtemp(prefix="testcard-pcscd-"))
+        self._folder.chmod(0o755)
+        self._configuration = self._folder / "reader.conf.d"
         self._configuration.mkdir()
         (self._configuration / "vpcd").write_text(
             f'FRIENDLYNAME "Virtual PCD"\nDEVICENAME /dev/null:0x{self.port:X}\nLIBPATH {DRIVER}\n'
             f"CHANNELID 0x{self.port:X}\n"
         )
-        self._log = folder / "pcscd.log"
+        self._log = self._folder / "pcscd.log"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         place.unlink(missing_ok=True)
         self._listener.bind(str(place))
@@ -63,7 +70,13 @@ class Pcscd:
         # LISTEN_PID is that of the program that takes the shell's place.
         command = f"LISTEN_PID=$$ LISTEN_FDS=1 exec pcscd --foreground --config {self._configuration} 3<&{number}"
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(["bash", "-c", command], pass_fds=[number], stdout=log, stderr=log)  # noqa: S603, S607
+            self._process = subprocess.Popen(  # noqa: S603
+                ["bash", "-c", command],  # noqa: S607
+                pass_fds=[number],
+                stdout=log,
+                stderr=log,
+                **(AS_NOBODY if os.geteuid() == 0 else {}),
+            )
         wait_until(lambda: can_connect(self.port), what=lambda: f"vpcd listens: {self._log.read_text()[-500:]}")
 
     def stop(self) -> None:
@@ -78,6 +91,7 @@ class Pcscd:
         self.stop()
         self._listener.close()
         self._place.unlink(missing_ok=True)
+        shutil.rmtree(self._folder)
 
 
 class LyingCard:

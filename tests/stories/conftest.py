@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -62,12 +61,12 @@ def server(app_: Flask) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def pcscd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pcscd]:
+def pcscd() -> Iterator[Pcscd]:
     """One daemon for all stories of this process."""
     missing = what_is_missing()
     if missing is not None:
         pytest.skip(missing)
-    daemon = Pcscd(Path(tmp_path_factory.mktemp("pcscd")), place=place_of_run())
+    daemon = Pcscd(place=place_of_run())
     try:
         daemon.start()
         yield daemon
