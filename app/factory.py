@@ -11,6 +11,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response, request, session
 from marshmallow import RAISE, Schema
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter, Map
 
 import app.settings
@@ -37,6 +38,9 @@ def build(given: Settings | None = None) -> Flask:
     books.use_chart(None if chosen.chart_file is None else books.read_chart(chosen.chart_file))
     flask = Flask("app", root_path=str(Path(__file__).parent))
     flask.config.update(_config(chosen))
+    if chosen.proxies:
+        # Else everybody comes from the proxy, and whoever tries codes there slows down all others.
+        flask.wsgi_app = ProxyFix(flask.wsgi_app, x_for=chosen.proxies, x_proto=chosen.proxies)  # type: ignore[method-assign]
     web.equip(flask, database=Database(chosen.database_url), settings=chosen)
     logs.install(flask)
     protection.install(flask, settings=chosen)

@@ -53,6 +53,8 @@ class Settings:
     person_balance_cap_fen: int
     cash_fen_max_organisation: int
     cash_fen_max_person: int
+    proxies: int = 0
+    """So many proxies of our own stand before the service, each adding to X-Forwarded-For where a request came from."""
     help_phone: str = ""
     """Whom people at a terminal call."""
     taps_per_terminal_max: int = 60
@@ -109,6 +111,7 @@ def _read(env: Env) -> dict[str, Any]:
         "psp_timeout_s": env.float("PSP_TIMEOUT_S", 10.0),
         # Without it nobody reads the metrics.
         "metrics_token": env.str("METRICS_TOKEN", "", validate=_secret_or_none),
+        "proxies": env.int("PROXIES", 0, validate=validate.Range(min=0, max=5)),
         "help_phone": env.str("HELP_PHONE", "", validate=validate.Length(max=40)),
         "taps_per_terminal_max": env.int("TAPS_PER_TERMINAL_MAX", 60, validate=validate.Range(min=1)),
         "taps_per_card_max": env.int("TAPS_PER_CARD_MAX", 20, validate=validate.Range(min=1)),

@@ -4,9 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask
 
-from app import clock, web
+from app import clock, create_app, web
 from app.devices import limits
 from card_terminal import protocol
 from tests.app import taps
@@ -67,6 +68,25 @@ def test_who_tries_codes_is_slowed_down(site: Site) -> None:
     stranger = site.terminal()
     codes = [stranger.enrol("A" * 16).get_json()["code"] for _ in range(3)]
     assert codes == ["ENROLMENT_CODE_INVALID", "ENROLMENT_CODE_INVALID", "RETRY"]
+
+
+def test_behind_a_proxy_a_stranger_slows_down_himself_alone(site: Site) -> None:
+    flask = create_app(replace(site.settings, wrong_codes_max=2, proxies=1))
+    try:
+        codes = [_wrong_code(flask, "203.0.113.7", claimed=f"198.51.100.{number}") for number in range(3)]
+        assert codes == ["ENROLMENT_CODE_INVALID", "ENROLMENT_CODE_INVALID", "RETRY"]
+        assert _wrong_code(flask, "203.0.113.8", claimed="203.0.113.7") == "ENROLMENT_CODE_INVALID"
+    finally:
+        with flask.app_context():
+            web.database().close()
+
+
+def _wrong_code(flask: Flask, address: str, *, claimed: str) -> str:
+    """Give what a stranger hears who comes from `address`, claims another, and whose proxy adds the true one."""
+    message = protocol.sign_enrolment(code="A" * 16, st=0, app_version="0.1.0", key=Ed25519PrivateKey.generate())
+    headers = {"X-Forwarded-For": f"{claimed}, {address}"}
+    answer = flask.test_client().post("/terminal/v1/enroll", json={"message": message}, headers=headers)
+    return str(answer.get_json()["code"])
 
 
 def test_counts_of_windows_that_are_over_are_dropped(site: Site) -> None:
