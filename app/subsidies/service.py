@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app import books
@@ -15,11 +15,13 @@ from app.errors import Code, Refusal
 from app.people.principals import Principal
 from app.reconciliation.models import UsageRecord
 from app.reconciliation.visibility import managed_by, owned_by
+from app.sessions.models import CardSession
 from app.subsidies import deciding, facts, funds, postings
 from app.subsidies.funds import FundView, create_fund, fund_view, list_funds, receive_money
 from app.subsidies.models import Decision, DecisionStatus, Fund, RuleSet
 from app.subsidies.publishing import add_related_party, end, list_rule_sets, publish, publish_shipped
 from app.subsidies.rules import Payment, parse_rules
+from ledger.models import Account, Balance
 
 __all__ = [
     "FundView",
@@ -133,8 +135,11 @@ def _fallen(session: Session, *, limit: int) -> Sequence[Decision]:
 
 
 def _undecided(session: Session, *, limit: int, session_id: UUID | None = None) -> list[tuple[UsageRecord, RuleSet]]:
-    """Find verified records without a decision, oldest first, with the rule set that paid at once on the day of use."""
-    of_session = true() if session_id is None else UsageRecord.session_id == session_id
+    """Find verified records without a decision, oldest first, with the rule set that paid at once on the day of use.
+
+    Only principal that was paid earns a subsidy: what was charged on credit waits until its customer owes nothing.
+    """
+    wanted = _is_paid() if session_id is None else UsageRecord.session_id == session_id
     rows = session.execute(
         select(UsageRecord, RuleSet)
         .join(
@@ -146,11 +151,22 @@ def _undecided(session: Session, *, limit: int, session_id: UUID | None = None) 
             ),
         )
         .outerjoin(Decision, Decision.usage_record_id == UsageRecord.id)
-        .where(UsageRecord.superseded_at.is_(None), Decision.id.is_(None), of_session)
+        .join(CardSession, CardSession.id == UsageRecord.session_id)
+        .where(UsageRecord.superseded_at.is_(None), Decision.id.is_(None), wanted)
         .order_by(UsageRecord.verified_at, UsageRecord.id)
         .limit(limit)
     )
     return [(record, rule_set) for record, rule_set in rows]
+
+
+def _is_paid() -> ColumnElement[bool]:
+    owes = exists().where(
+        Account.code == books.chart()[books.BookRole.CUSTOMER_DEBT].number,
+        Account.user_data_64 == UsageRecord.account_id,
+        Balance.id == Account.id,
+        Balance.debits_posted_fen > Balance.credits_posted_fen,
+    )
+    return or_(CardSession.advanced_fen == 0, ~owes)
 
 
 def _decide(session: Session, record: UsageRecord, *, rule_set: RuleSet, at: datetime) -> int:

@@ -46,6 +46,18 @@ def test_the_subsidy_of_a_mix_is_computed_on_the_principal_alone(till: Till) -> 
     assert [step["step"] for step in decision.trace] == ["base", "tier"]
 
 
+def test_what_was_charged_on_credit_waits_for_its_subsidy_until_the_debt_is_paid(till: Till) -> None:
+    till.move(Book(BookRole.CUSTOMER_DEBT, till.account_id), principal(till), 40_00)
+    till.use_verified(100_00, advanced_fen=40_00)
+    assert (till.pay(), till.subsidy_purse_fen()) == (0, 0)
+    till.use_verified(50_00)
+    assert (till.pay(), till.subsidy_purse_fen()) == (1, 10_00)
+
+    till.move(principal(till), Book(BookRole.CUSTOMER_DEBT, till.account_id), 40_00)
+
+    assert (till.pay(), till.subsidy_purse_fen()) == (1, 30_00)
+
+
 def test_the_same_record_is_paid_once_however_often_the_job_runs(till: Till) -> None:
     till.use_verified(100_00)
     assert [till.pay(), till.pay(), till.pay()] == [1, 0, 0]
