@@ -1,6 +1,7 @@
 """Brings the journal to the server, in order, until all of it is acknowledged, and keeps in touch every minute."""
 
 import threading
+import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -55,14 +56,21 @@ class Delivery:
         self.is_online = False
         self.last_refusal: RefusalAnswer | None = None
 
-    def deliver(self) -> bool:
-        """Send what is owed; true when nothing is owed any more."""
-        with self._lock:
+    def deliver(self, *, within_s: float | None = None) -> bool:
+        """Send what is owed; true when nothing is owed any more. What is left after `within_s` is for the next call."""
+        until_s = None if within_s is None else time.monotonic() + within_s
+        if not self._lock.acquire(timeout=-1 if within_s is None else within_s):
+            return False
+        try:
             while messages := self._journal.unsent(limit=EVENTS_PER_REQUEST_MAX):
                 before = self._journal.acked_seq()
+                if until_s is not None and time.monotonic() >= until_s:
+                    return False
                 if not self._deliver_batch(messages) or self._journal.acked_seq() <= before:
                     return False
             return True
+        finally:
+            self._lock.release()
 
     def _deliver_batch(self, messages: list[str]) -> bool:
         answer = self._client.deliver(messages)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from card_terminal.client import Answered, Client, NoAnswer, Outcome, Prepared, Refused
+from card_terminal.client import DEADLINE_S, Answered, Client, NoAnswer, Outcome, Prepared, Refused
 from card_terminal.clock import Clock
 from card_terminal.configuration import Configuration
 from card_terminal.delivery import Delivery
@@ -140,7 +140,7 @@ class Terminal:
     def _begin(self, reading: Reading, *, mark: str) -> None:
         self._go(Signal.TAPPED)
         # An end that the server has not heard of would make this instrument look busy.
-        owes_nothing = self._delivery.deliver()
+        owes_nothing = self._delivery.deliver(within_s=DEADLINE_S)
         self._go(Signal.READ)
         if not owes_nothing and not self._delivery.is_online:
             self._meet_alone(reading, mark=mark)
@@ -380,7 +380,7 @@ class Terminal:
         at_ms = self.screen.since_mono_ms if self.screen.state is State.ENDING else self._clock.mono_ms()
         ended = self._journal.end(session, at_mono_ms=at_ms, cause=cause)
         # Only a server that has heard of the end can grant a start at the same instrument.
-        if self._delivery.deliver() and then is not None:
+        if self._delivery.deliver(within_s=DEADLINE_S) and then is not None:
             self._greet(then)
             return
         receipt = Receipt(

@@ -1,6 +1,7 @@
 """Answers lost, messages doubled, kills at every step: the server's books come out as if nothing had happened."""
 
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from card_terminal.flow import State
-from card_terminal.protocol import Ended, EventKind, SessionState, TypedCard
+from card_terminal.protocol import EVENTS_PER_REQUEST_MAX, CardRefused, Ended, EventKind, SessionState, TypedCard
 from card_terminal.readers import Reading
 from tests.card_terminal.world import HonestServer, Killed, Station, TurnedClock, Wire
 
@@ -114,6 +115,40 @@ def test_events_are_taken_once_however_often_their_answer_is_lost(
     assert [event.seq for event in server.events] == list(range(1, len(server.events) + 1))
     assert server.balances_fen["1001"] == 100_00 - 20 * 50
     assert station.journal.unsent_count() == 0
+
+
+def test_who_taps_after_a_long_silence_does_not_wait_for_all_that_is_owed(
+    station: Station, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5 * EVENTS_PER_REQUEST_MAX):
+        station.journal.record(CardRefused(code="RETRY"))
+    seconds = itertools.count(step=3)
+    monkeypatch.setattr("card_terminal.delivery.time.monotonic", lambda: next(seconds))
+
+    station.tap("1001")
+
+    assert station.shows(State.CONFIRM)
+    assert [name for name, _ in wire.sent].count("events") < 5
+    station.keep_in_touch()
+    assert station.journal.unsent_count() == 0
+
+
+def test_who_taps_while_another_thread_delivers_waits_a_moment_only(station: Station, wire: Wire) -> None:
+    station.journal.record(CardRefused(code="RETRY"))
+    is_sending, may_go_on = threading.Event(), threading.Event()
+
+    def slow(_place: str) -> None:
+        is_sending.set()
+        may_go_on.wait(5)
+
+    wire.before = slow
+    messenger = threading.Thread(target=station.delivery.deliver)
+    messenger.start()
+    is_sending.wait(5)
+    assert not station.delivery.deliver(within_s=0.01)
+    may_go_on.set()
+    messenger.join()
+    assert station.delivery.deliver(within_s=0.01)
 
 
 def test_a_server_put_back_to_an_earlier_day_gets_the_events_again(station: Station, server: HonestServer) -> None:
