@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.cards import life, numbers, proof
 from app.cards.keys import KeyRing
-from app.cards.models import Card, CardClass, CardStatus, KeyReason
+from app.cards.models import AccountStatus, Card, CardAccount, CardClass, CardStatus, KeyReason
 from app.db import Database, apart
 from app.devices import messages
 from app.devices import service as devices
@@ -30,7 +30,7 @@ from app.sessions.offline import prices, reserves
 from app.sessions.service import HOLD_WITHOUT_PIN_FEN_MAX
 from app.settings import Settings
 from card_terminal import protocol
-from card_terminal.crypto.keys import KeySlot
+from card_terminal.crypto.keys import UID_BYTES, KeySlot
 from card_terminal.protocol import ProtocolError, RefusalCode
 from card_terminal.protocol.shapes import parse, to_dict
 
@@ -273,8 +273,9 @@ def _renewal_is_due(
         select(func.count())
         .select_from(OfflineAllowance)
         .join(Card, Card.id == OfflineAllowance.card_id)
+        .join(CardAccount, CardAccount.id == Card.account_id)
         .where(OfflineAllowance.terminal_id == last.terminal_id, OfflineAllowance.version == last.version)
-        .where(Card.status != CardStatus.ISSUED)
+        .where((Card.status != CardStatus.ISSUED) | (CardAccount.status != AccountStatus.ACTIVE))
     )
     return bool(session.scalar(stopped))
 
@@ -423,7 +424,9 @@ def _new_reserve(making: _Making, card: Card) -> OfflineReserve:
 
 def _hot_uids(session: Session) -> list[str]:
     """Give the chips that were stopped last; older ones are on no list anyway, and are told apart only in words."""
-    hot = sorted(life.hot_list(session), key=lambda card: card.since, reverse=True)
+    # A card that is no chip of ours begins nothing alone, and its UID may be shorter than a list can say.
+    chips = [card for card in life.hot_list(session) if len(card.uid) == UID_BYTES]
+    hot = sorted(chips, key=lambda card: card.since, reverse=True)
     return [card.uid.hex().upper() for card in hot[: protocol.OFFLINE_HOT_CARDS_MAX]]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.books import BookRole
 from app.cards import keys, life
-from app.cards.models import Card, CardClass, CardStatus
+from app.cards.models import AccountStatus, Card, CardAccount, CardClass, CardStatus
 from app.db import Database
 from app.devices import service as devices
 from app.devices.models import ServerKey, TerminalAnswer
@@ -226,6 +226,18 @@ def test_a_reserve_is_kept_until_the_terminal_has_told_all_it_did_by_the_list(si
     assert Flag.OFFLINE_HOT in flags(site, session_id)
     release(site)
     assert (reserved_fen(site, card), site.balances(card).held_fen) == (0, 0)
+
+
+def test_a_frozen_account_is_taken_from_the_lists_at_once(site: Site) -> None:
+    terminal = site.terminal()
+    card = known_card(site, terminal)
+    uid = with_list(site, terminal).cards[0].uid
+    site.change(CardAccount, card.account_id, status=AccountStatus.FROZEN)
+
+    assert prepare(site) == 1
+
+    assert (fetch(site, terminal).cards, fetch(site, terminal).hot_uids) == ((), (uid,))
+    assert prepare(site) == 0
 
 
 def test_a_terminal_that_is_never_heard_of_again_keeps_nobodys_money_for_ever(site: Site) -> None:
