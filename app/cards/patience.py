@@ -3,7 +3,7 @@
 NT4H2421Gx: 50 failures in a row slow a chip, 1,000 in all lock its key for good. We stop well before either.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -15,12 +15,15 @@ from app.people import service as people
 
 ATTEMPTS_UNPROVED_MAX = 40
 ATTEMPTS_TOTAL_MAX = 900
+# How long a chip rests before one more try: whoever copies a UID uses up the patience of a chip he never touched, and
+# its holder must not be kept out until a person forgives it. At this pace the total is days away.
+REST = timedelta(minutes=10)
 # What a success takes off the chip's own total (TotFailDecr); ours goes down no faster.
 ATTEMPTS_FORGIVEN = 10
 
 
 class ImpatientError(Exception):
-    """One more authentication could slow or lock the chip; the text says how many may come to nothing."""
+    """One more authentication now could slow or lock the chip; the text says how many may come to nothing."""
 
 
 def spend(session: Session, *, uid: bytes, at: datetime) -> None:
@@ -35,7 +38,8 @@ def spend(session: Session, *, uid: bytes, at: datetime) -> None:
                 "attempts_total": Chip.attempts_total + 1,
                 "last_attempt_at": at,
             },
-            where=(Chip.attempts_unproved < ATTEMPTS_UNPROVED_MAX) & (Chip.attempts_total < ATTEMPTS_TOTAL_MAX),
+            where=((Chip.attempts_unproved < ATTEMPTS_UNPROVED_MAX) | (Chip.last_attempt_at <= at - REST))
+            & (Chip.attempts_total < ATTEMPTS_TOTAL_MAX),
         )
         .returning(Chip.attempts_unproved)
         .execution_options(populate_existing=True)

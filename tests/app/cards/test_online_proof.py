@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 from app import clock, web
-from app.cards import exchanges
+from app.cards import exchanges, patience
 from app.cards.models import Card, CardExchange, CardStatus, CardToken, Chip, KeyReason, KeyUse
 from app.db import Database
 from app.devices.models import TerminalAnswer
@@ -100,6 +100,25 @@ def test_a_copy_of_the_uid_is_refused_and_counted_until_nobody_listens(bench: Be
     site.change(Chip, chip.uid, attempts_unproved=39)
     assert prove(terminal, chip)["ok"]
     assert count(site, select(Chip.attempts_unproved).where(Chip.uid == chip.uid)) == 0
+
+
+def test_a_stranger_with_a_copied_uid_keeps_nobody_out_for_good(bench: Bench, site: Site) -> None:
+    chip, terminal = blank_chip(), site.terminal()
+    bench.issue(chip)
+    for _ in range(patience.ATTEMPTS_UNPROVED_MAX):
+        site.database.run(lambda session: patience.spend(session, uid=chip.uid, at=clock.now()))
+    assert show(terminal, chip)["code"] == "CARD_BLOCKED"
+    taps.advance(timedelta(minutes=11))
+    assert show(terminal, chip)["ok"], "one try, for whoever comes"
+    assert show(terminal, chip)["code"] == "CARD_BLOCKED"
+    taps.advance(timedelta(minutes=11))
+
+    assert prove(terminal, chip)["begun"]["token"]
+
+    assert show(terminal, chip)["ok"], "and all is as before"
+    site.change(Chip, chip.uid, attempts_total=patience.ATTEMPTS_TOTAL_MAX)
+    taps.advance(timedelta(minutes=11))
+    assert show(terminal, chip)["code"] == "CARD_BLOCKED"
 
 
 def test_an_exchange_is_for_one_terminal_one_step_one_time(bench: Bench, site: Site) -> None:
