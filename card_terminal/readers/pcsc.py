@@ -54,7 +54,7 @@ class PcscCard:
             *_, self.atr = _checked(self._scard.SCardStatus(self._handle), values=4)
             self.atr = bytes(self.atr)
             answer = self.transmit(GET_UID)
-        except CardGoneError:
+        except BaseException:
             self.release()
             raise
         self.uid = answer[:-2] if answer[-2:] == _OK else b""

@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from card_terminal.crypto.keys import APPLICATION_NAME
 from card_terminal.protocol import Ev2Card, ReaderState, SunCard, TypedCard, UidCard
 from card_terminal.protocol.shapes import parse, to_dict
 from card_terminal.readers import ReaderError, Reading
-from card_terminal.readers.apdu import ApduCard
+from card_terminal.readers.apdu import ApduCard, CardGoneError
+from card_terminal.readers.pcsc import PcscCard
 from card_terminal.readers.simulated import SimulatedReader, UnknownCardError
 from card_terminal.readers.wedge import Typewriter, WedgeReader, read_typed
 from tests.card_terminal.virtual_reader import wait_until
@@ -112,6 +114,57 @@ def test_a_wedge_whose_input_has_ended_says_so_once(monkeypatch: pytest.MonkeyPa
 def test_a_wedge_without_a_device_is_a_mistake_in_the_settings() -> None:
     with pytest.raises(ReaderError):
         WedgeReader("")
+
+
+class FakeScard:
+    """pyscard's layer with a card on it; the call `failing` gives an error code, or raises."""
+
+    SCARD_S_SUCCESS, SCARD_SCOPE_SYSTEM, SCARD_SHARE_SHARED, SCARD_PROTOCOL_T0, SCARD_PROTOCOL_T1 = 0, 2, 2, 1, 2
+    SCARD_UNPOWER_CARD = 2
+
+    def __init__(self, failing: str, *, raises: int) -> None:
+        self.failing, self.raises, self.is_held = failing, raises, {"context": False, "card": False}
+
+    def _do(self, name: str, *values: Any) -> tuple[Any, ...]:
+        if name == self.failing and self.raises:
+            raise SystemError(name)
+        return (1 if name == self.failing else 0, *values)
+
+    def SCardEstablishContext(self, _scope: int) -> tuple[Any, ...]:  # noqa: N802 - the name in PC/SC
+        self.is_held["context"] = True
+        return self._do("establish", object())
+
+    def SCardConnect(self, *_arguments: Any) -> tuple[Any, ...]:  # noqa: N802
+        answer = self._do("connect", object(), 2)
+        self.is_held["card"] = self.failing != "connect"
+        return answer
+
+    def SCardStatus(self, _card: Any) -> tuple[Any, ...]:  # noqa: N802
+        return self._do("status", "reader", 0, 2, [0x3B])
+
+    def SCardTransmit(self, *_arguments: Any) -> tuple[Any, ...]:  # noqa: N802
+        return self._do("transmit", [0x90, 0x00])
+
+    def SCardDisconnect(self, *_arguments: Any) -> None:  # noqa: N802
+        self.is_held["card"] = False
+
+    def SCardReleaseContext(self, _context: Any) -> None:  # noqa: N802
+        self.is_held["context"] = False
+
+    def SCardGetErrorMessage(self, code: int) -> str:  # noqa: N802
+        return f"error {code}"
+
+
+@pytest.mark.parametrize("raises", [0, 1])
+@pytest.mark.parametrize("failing", ["connect", "status", "transmit"])
+def test_whatever_fails_with_a_card_on_the_reader_nothing_is_held(
+    monkeypatch: pytest.MonkeyPatch, failing: str, raises: int
+) -> None:
+    scard = FakeScard(failing, raises=raises)
+    monkeypatch.setattr("card_terminal.readers.pcsc._scard", lambda: scard)
+    with pytest.raises((CardGoneError, SystemError)):
+        PcscCard("reader")
+    assert scard.is_held == {"context": False, "card": False}
 
 
 def show(reader: SimulatedReader, name: str) -> Reading:
