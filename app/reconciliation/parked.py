@@ -114,6 +114,8 @@ def _waiting(found: ParkedEvent, rows: dict[UUID, CardSession], *, backs: dict[U
 
 def _choices(found: ParkedEvent, row: CardSession | None, *, too_much_fen: int) -> Sequence[Settlement]:
     choices = [Settlement.APPLIED] if row is None and _began_alone(found) else []
+    if row is not None and found.event.kind == protocol.EventKind.STARTED and lifecycle.may_start_late(row):
+        choices.append(Settlement.APPLIED)
     if row is not None and row.status in OPEN_STATUSES:
         steps = {"started": Step.STARTED, "meter": Step.METERED, "ended": Step.ENDED, "reversal": Step.REVERSED}
         if lifecycle.may(row, steps.get(found.event.kind)):

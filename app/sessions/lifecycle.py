@@ -61,6 +61,11 @@ def may(row: CardSession, what: Step | None) -> bool:
     return what is not None and (row.status, what) in TRANSITIONS
 
 
+def may_start_late(row: CardSession) -> bool:
+    """Say whether the hold was given back, and not by the staff, so that it may only have been told of too late."""
+    return may(row, Step.STARTED_LATE) and Flag.CLOSED_BY_STAFF not in row.flags
+
+
 def flag(row: CardSession, *flags: Flag) -> None:
     """Mark the session for a person to look at."""
     row.flags = [*row.flags, *(str(each) for each in flags if each not in row.flags)]
@@ -167,7 +172,7 @@ def _started_late(session: Session, row: CardSession, *, at: datetime) -> bool:
 
     False where the terminal or the staff gave it up, and where another session runs at the instrument meanwhile.
     """
-    if not may(row, Step.STARTED_LATE) or Flag.CLOSED_BY_STAFF in row.flags or not _is_alone(session, row):
+    if not may_start_late(row) or not _is_alone(session, row):
         return False
     purses = money.lock_purses(session, row.account_id)
     amount_fen = min(row.held_fen, sum(purses.values()))

@@ -53,6 +53,25 @@ def test_a_late_end_of_a_forgotten_session_gives_back_what_was_charged_too_much_
         assert parked.waiting_events(session, reader=_staff(site), resolved=True, limit=9)[0].found.event.settlement
 
 
+def test_a_start_told_by_a_terminal_that_was_revoked_can_be_applied_also_when_its_hold_was_given_back(
+    site: Site,
+) -> None:
+    terminal, card, session_id = site.terminal(), site.card(principal_fen=100_00), uuid4()
+    terminal.hold(card, minutes=60, session_id=session_id)
+    site.database.run(
+        lambda session: devices.revoke(session, terminal_id=terminal.terminal_id, actor="admin", at=clock.now())
+    )
+    taps.advance(2 * HOURS)
+    site.database.run(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+    assert terminal.report(protocol.Started(session_id=session_id))[0]["reason"] == "DEVICE_REVOKED"
+    waiting = _waiting(site)
+    assert waiting.choices == (Settlement.APPLIED, Settlement.DISMISSED)
+
+    _settle(site, waiting, Settlement.APPLIED)
+
+    assert (site.session(session_id).status, site.balances(card).held_fen) == (SessionStatus.ACTIVE, 30_00)
+
+
 def test_an_end_told_by_a_terminal_that_was_revoked_meanwhile_can_be_applied_by_a_person(site: Site) -> None:
     terminal, card, session_id = _running(site, minutes=60)
     taps.advance(timedelta(minutes=30))
