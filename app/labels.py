@@ -183,6 +183,7 @@ LABELS: dict[str, dict[str, Label]] = {
     },
     "card_class": {
         "typed": Label(_l("Number and PIN only")),
+        "uid": Label(_l("Campus card, bound by its UID")),
         "sun": Label(_l("Chip, messages only")),
         "ev2": Label(_l("Secure chip")),
     },

@@ -64,8 +64,15 @@ class Settings:
     """In ten minutes, whosever cards they were."""
     wrong_codes_max: int = 20
     """Wrong enrolment codes in ten minutes from one address."""
+    uid_card_fen_per_day_max: int = 0
+    """What a card that is only known by its UID may hold and be charged in a day; 0: such cards are refused."""
     old_key_encryption_key: bytes = b""
     """Set only while `testcard keys rewrap` runs: the key that wrapped what is in the database."""
+
+    @property
+    def takes_uid_cards(self) -> bool:
+        """Whether cards may be bound and used by a bare UID, which anybody can copy."""
+        return self.uid_card_fen_per_day_max > 0
 
 
 def load(environ_file: Path | None = None) -> Settings:
@@ -117,6 +124,7 @@ def _read(env: Env) -> dict[str, Any]:
         "taps_per_card_max": env.int("TAPS_PER_CARD_MAX", 20, validate=validate.Range(min=1)),
         "wrong_pins_per_terminal_max": env.int("WRONG_PINS_PER_TERMINAL_MAX", 15, validate=validate.Range(min=1)),
         "wrong_codes_max": env.int("WRONG_CODES_MAX", 20, validate=validate.Range(min=1)),
+        "uid_card_fen_per_day_max": env.int("UID_CARD_FEN_PER_DAY_MAX", 0, validate=validate.Range(min=0)),
         "log_format": env.str("LOG_FORMAT", "json", validate=validate.OneOf(["json", "text"])),
         "login_lifetime": env.timedelta("LOGIN_LIFETIME", timedelta(hours=12)),
         "chart_file": env.path("CHART_FILE", None, validate=_chart),

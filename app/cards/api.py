@@ -13,7 +13,7 @@ from app.errors import Code
 from app.people.models import Role
 from app.problems import refuses
 from app.security import principal, require
-from app.web import database
+from app.web import database, settings
 
 KNOWN = (Code.NOT_LOGGED_IN, Code.FORBIDDEN)
 
@@ -70,12 +70,12 @@ def open_account(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(HTTPStatus.CREATED, schemas.IssuedCardSchema)
 @require(Role.CLERK)
 def issue_card(body: dict[str, Any], account_id: int) -> dict[str, Any]:
-    """Issue a card of an account to a person. For clerks."""
+    """Issue a card to a person, or bind a card of hers by its UID where the site takes such cards. For clerks."""
     actor = principal().username
-    given = body.pop("uid")
-    uid = None if given is None else bytes.fromhex(given)
+    given, taken = body.pop("uid"), settings().takes_uid_cards
+    values = {"uid": None if given is None else bytes.fromhex(given), "takes_uid_cards": taken, **body}
     card = database().run(
-        lambda session: service.issue_card(session, account_id=account_id, uid=uid, **body, actor=actor, at=clock.now())
+        lambda session: service.issue_card(session, account_id=account_id, **values, actor=actor, at=clock.now())
     )
     return {**_card(card), "face_number": card.face_number}
 

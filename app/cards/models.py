@@ -61,6 +61,8 @@ class CardClass(StrEnum):
     """What a tap proves (terminal.md, Cards)."""
 
     TYPED = "typed"
+    UID = "uid"
+    """A card of somebody else's, bound by the UID that anybody can copy; only where the site takes such cards."""
     SUN = "sun"
     EV2 = "ev2"
 
@@ -92,7 +94,7 @@ class Card(Base):
     """Printed on the card; the last digit is a check digit."""
     card_class: Mapped[CardClass]
     uid: Mapped[bytes | None] = mapped_column(unique=True)
-    """Seven bytes in anticollision order."""
+    """Seven bytes in anticollision order; four or seven of a card of class `uid`."""
     key_version: Mapped[int] = mapped_column(server_default=text("1"))
     read_counter: Mapped[int] = mapped_column(server_default=text("0"))
     """The highest SDM read counter seen under this key version; a lower or equal one is a replay."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, joinedload
 from app import clock
 from app.cards import numbers
 from app.cards.keys import KeyRing
-from app.cards.models import AccountStatus, Card, CardStatus, CardToken, KeyReason
+from app.cards.models import AccountStatus, Card, CardClass, CardStatus, CardToken, KeyReason
 from app.devices.models import Terminal
 from app.people import passwords
 from card_terminal import protocol
@@ -32,19 +32,21 @@ _STATUS_REFUSALS = {
 def prove(
     session: Session,
     *,
-    shown: protocol.SunCard | protocol.TypedCard,
+    shown: protocol.SunCard | protocol.TypedCard | protocol.UidCard,
     key_encryption_key: bytes,
     actor: str,
     at: datetime,
 ) -> Card:
     """Give the card that was shown, if it is that card; `actor` is who asks, for the record of key uses.
 
-    A secure dynamic message proves itself by its MAC and by a counter that was never seen before; a typed number proves
-    nothing yet, its PIN must follow. A chip that proves itself now takes `exchanges` instead. Raises ProtocolError:
-    CARD_UNKNOWN, CARD_AUTH_FAILED.
+    A secure dynamic message proves itself by its MAC and by a counter that was never seen before; a typed number and a
+    bare UID prove nothing yet, the PIN must follow. A chip that proves itself now takes `exchanges` instead.
+    Raises ProtocolError: CARD_UNKNOWN, CARD_AUTH_FAILED.
     """
     if isinstance(shown, protocol.TypedCard):
         return _typed(session, shown)
+    if isinstance(shown, protocol.UidCard):
+        return _bare(session, shown)
     ring = KeyRing(
         session=session, key_encryption_key=key_encryption_key, actor=actor, reason=KeyReason.SUN_PROOF, at=at
     )
@@ -155,6 +157,14 @@ def _typed(session: Session, shown: protocol.TypedCard) -> Card:
     card = find(session, Card.face_number == number) if numbers.is_valid(number) else None
     if card is None:
         raise ProtocolError(RefusalCode.CARD_UNKNOWN, "no card has this number")
+    return card
+
+
+def _bare(session: Session, shown: protocol.UidCard) -> Card:
+    # The UID of a chip of ours is no name for it: it would turn every such card into one that anybody can copy.
+    card = find(session, (Card.uid == bytes.fromhex(shown.uid)) & (Card.card_class == CardClass.UID))
+    if card is None:
+        raise ProtocolError(RefusalCode.CARD_UNKNOWN, "no card is bound by this UID")
     return card
 
 

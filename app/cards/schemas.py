@@ -6,7 +6,9 @@ from app.cards.models import AccountStatus, CardClass, CardStatus, ProjectLevel
 from app.fields import Moment, PageQuery, Strict, Text, Whole
 
 PIN = validate.Regexp(r"^[0-9]{4,12}$", error="4 to 12 digits.")
-UID = validate.Regexp(r"^[0-9A-F]{14}$", error="14 hex digits in capitals, in anticollision order.")
+UID = validate.Regexp(
+    r"^([0-9A-F]{8}|[0-9A-F]{14})$", error="8 or 14 hex digits in capitals, in anticollision order, never decimal."
+)
 
 
 class NewAccountSchema(Strict):
@@ -73,7 +75,13 @@ class NewCardSchema(Strict):
     card_class = fields.Enum(CardClass, by_value=True, required=True, metadata={"example": "typed"})
     pin = fields.String(required=True, load_only=True, validate=PIN, metadata={"example": "271828"})
     uid = fields.String(
-        load_default=None, allow_none=True, validate=UID, metadata={"description": "Of a secure card.", "example": None}
+        load_default=None,
+        allow_none=True,
+        validate=UID,
+        metadata={
+            "description": "14 hex digits of a card of class `sun`; 8 or 14 of class `uid`, where the site takes such.",
+            "example": None,
+        },
     )
     project_id = Whole(minimum=1, load_default=None, allow_none=True, metadata={"example": None})
     expires_on = fields.Date(required=True, metadata={"example": "2029-12-31"})

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, joinedload
 import ledger
 from app import books, errors
 from app.books import Book, BookRole
-from app.cards import keys, numbers
+from app.cards import keys, numbers, uids
 from app.cards.models import AccountStatus, Card, CardAccount, CardClass, CardStatus, KeyReason, Project, ProjectLevel
 from app.people import passwords
 from app.people import service as people
@@ -117,21 +117,25 @@ def issue_card(
     pin: str,
     expires_on: date,
     uid: bytes | None = None,
+    takes_uid_cards: bool = False,
     project_id: int | None = None,
     actor: str,
     at: datetime,
 ) -> Card:
     """Issue a card of an account to a person; `uid` is a secure card's, seven bytes in anticollision order.
 
-    A card of class `ev2` has no chip yet: it is ordered, and a station makes it (see `works.order`).
+    A card of class `ev2` has no chip yet: it is ordered, and a station makes it (see `works.order`). One of class `uid`
+    is a card that the holder has from elsewhere, of four or seven bytes; only a site that `takes_uid_cards` binds it.
 
-    Raises Refusal: NOT_FOUND, ACCOUNT_NOT_ACTIVE, VALIDATION_FAILED (PIN, UID, project), CODE_TAKEN for the UID.
+    Raises Refusal: NOT_FOUND, ACCOUNT_NOT_ACTIVE, VALIDATION_FAILED (class, PIN, UID, project), CODE_TAKEN for the UID.
     """
     account = session.get(CardAccount, account_id)
     if account is None or session.get(Person, holder_id) is None:
         raise errors.Refusal(errors.Code.NOT_FOUND)
     if account.status is not AccountStatus.ACTIVE:
         raise errors.Refusal(errors.Code.ACCOUNT_NOT_ACTIVE)
+    if card_class is CardClass.UID and not takes_uid_cards:
+        raise errors.Refusal(errors.Code.VALIDATION_FAILED, card_class="this site takes no bare UIDs")
     _check_new_card(session, account_id=account_id, card_class=card_class, uid=uid, project_id=project_id)
     card_id = _insert_with_number(
         session,
@@ -150,7 +154,8 @@ def issue_card(
     )
     card = session.get_one(Card, card_id)
     action = "card.order" if card_class is CardClass.EV2 else "card.issue"
-    audit_card(session, card, action=action, actor=actor, at=at, detail={"class": card_class.value})
+    detail = {"class": card_class.value} | ({"uid": uid.hex().upper()} if uid is not None else {})
+    audit_card(session, card, action=action, actor=actor, at=at, detail=detail)
     return card
 
 
@@ -344,8 +349,7 @@ def locked_card(session: Session, card_id: int) -> Card:
 def _check_new_card(
     session: Session, *, account_id: int, card_class: CardClass, uid: bytes | None, project_id: int | None
 ) -> None:
-    if (card_class is CardClass.SUN) != (uid is not None) or (uid is not None and len(uid) != UID_BYTES):
-        raise errors.Refusal(errors.Code.VALIDATION_FAILED, uid=f"{UID_BYTES} bytes for a secure card, none otherwise")
+    uids.check(uid, card_class=card_class)
     if uid is not None and session.scalar(select(Card.id).where(Card.uid == uid)) is not None:
         raise errors.Refusal(errors.Code.CODE_TAKEN, uid=uid.hex().upper())
     if project_id is not None:

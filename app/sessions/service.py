@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session, joinedload
 
 from app import errors
 from app.cards import proof
-from app.cards.models import Card
+from app.cards.models import Card, CardClass
 from app.db import apart
 from app.devices.models import Terminal
 from app.instruments.models import Instrument, InstrumentGroup, Unit
 from app.people import service as people
 from app.people.models import Role
 from app.people.principals import Principal
-from app.sessions import charging, lifecycle, money
+from app.sessions import bare, charging, lifecycle, money
 from app.sessions.charging import Terms
 from app.sessions.models import OPEN_STATUSES, CardSession, Flag, SessionStatus, SessionTombstone, Step
 from app.sessions.offline import uploads
@@ -66,14 +66,14 @@ def begin(
     session: Session,
     *,
     terminal: Terminal,
-    shown: protocol.SunCard | protocol.TypedCard,
+    shown: protocol.SunCard | protocol.TypedCard | protocol.UidCard,
     settings: Settings,
     at: datetime,
 ) -> Begun:
     """Answer a card at a terminal with a one-use token and what it may do here.
 
-    A number that was typed proves nothing, so nothing about its money is told. Raises ProtocolError: CARD_UNKNOWN,
-    CARD_AUTH_FAILED, and why no session may start; a card whose session runs here may always end it.
+    A number that was typed, or a bare UID, proves nothing, so nothing about its money is told. Raises ProtocolError:
+    CARD_UNKNOWN, CARD_AUTH_FAILED, and why no session may start; a card whose session runs here may always end it.
     """
     card = proof.prove(
         session,
@@ -82,8 +82,8 @@ def begin(
         actor=f"terminal:{terminal.code}",
         at=at,
     )
-    typed = isinstance(shown, protocol.TypedCard)
-    return welcome(session, terminal=terminal, card=card, by_chip=not typed, settings=settings, at=at)
+    by_chip = isinstance(shown, protocol.SunCard) and card.card_class is not CardClass.UID
+    return welcome(session, terminal=terminal, card=card, by_chip=by_chip, settings=settings, at=at)
 
 
 def welcome(
@@ -164,11 +164,13 @@ def extend(
     purses = money.lock_purses(session, row.account_id)
     held_since = row.started_at or row.authorized_at
     has_fen = row.held_fen + sum(purses.values())
+    may_fen = row.held_fen + bare.within_day(session, row.card, sum(purses.values()), settings=settings, at=at)
     # What begins small must not grow past the limit bit by bit.
-    may_fen = has_fen if row.pin_verified else min(has_fen, HOLD_WITHOUT_PIN_FEN_MAX)
+    may_fen = may_fen if row.pin_verified else min(may_fen, HOLD_WITHOUT_PIN_FEN_MAX)
     minutes = terms.minutes_payable(may_fen, at_most=asked.minutes_total, at_least=row.minutes + 1, at=held_since)
     if minutes is None:
-        return RefusalCode.INSUFFICIENT_FUNDS if may_fen == has_fen else RefusalCode.PIN_NEEDED
+        limit = RefusalCode.CARD_DAY_LIMIT if row.pin_verified else RefusalCode.PIN_NEEDED
+        return RefusalCode.INSUFFICIENT_FUNDS if may_fen == has_fen else limit
     extra_fen = max(0, terms.hold_fen(minutes=minutes, at=held_since) - row.held_fen)
     unit_id = row.instrument.group.unit_id
     holds = money.hold(session, row, amount_fen=extra_fen, purses=purses, unit_id=unit_id, at=at)
@@ -337,13 +339,13 @@ def _decide(
     terms = charging.terms_for(session, instrument=instrument, account=card.account, zone=settings.site_timezone, at=at)
     if terms is None:
         return RefusalCode.NOT_QUALIFIED
-    return _hold(session, terminal, card, instrument, asked=asked, terms=terms, at=at)
+    return _hold(session, terminal, card, instrument, asked=asked, terms=terms, settings=settings, at=at)
 
 
 def _refusal_of_person(
     card: Card, *, by_chip: bool, pin: str | None, settings: Settings, at: datetime
 ) -> RefusalCode | None:
-    refusal = proof.refusal_of(card, today=at.astimezone(settings.site_timezone).date())
+    refusal = bare.refusal_of(card, settings=settings, at=at)
     if refusal is None and (not by_chip or pin is not None):
         return proof.check_pin(card, pin)
     return refusal
@@ -357,13 +359,17 @@ def _hold(
     *,
     asked: protocol.SessionAuthorize,
     terms: Terms,
+    settings: Settings,
     at: datetime,
 ) -> Held | RefusalCode:
     purses = money.lock_purses(session, card.account_id)
-    minutes = terms.minutes_payable(sum(purses.values()), at_most=asked.minutes, at_least=1, at=at)
+    has_fen = sum(purses.values())
+    may_fen = bare.within_day(session, card, has_fen, settings=settings, at=at)
+    minutes = terms.minutes_payable(may_fen, at_most=asked.minutes, at_least=1, at=at)
     row = _new_row(terminal, card, instrument, asked=asked, terms=terms, minutes=minutes or asked.minutes, at=at)
     if minutes is None:
-        return _refuse(session, row, RefusalCode.INSUFFICIENT_FUNDS)
+        limit = RefusalCode.INSUFFICIENT_FUNDS if may_fen == has_fen else RefusalCode.CARD_DAY_LIMIT
+        return _refuse(session, row, limit)
     if row.held_fen > HOLD_WITHOUT_PIN_FEN_MAX and not row.pin_verified:
         return RefusalCode.PIN_WRONG
     unit_id = instrument.group.unit_id
@@ -415,7 +421,7 @@ def _refuse(session: Session, row: CardSession, code: RefusalCode) -> RefusalCod
 
 
 def _check_card(card: Card, *, settings: Settings, at: datetime) -> None:
-    refusal = proof.refusal_of(card, today=at.astimezone(settings.site_timezone).date())
+    refusal = bare.refusal_of(card, settings=settings, at=at)
     if refusal is not None:
         raise ProtocolError(refusal, "the card may not be used")
 

@@ -75,13 +75,14 @@ def card_begin() -> Response:
     ) -> protocol.CardBeginAnswer | protocol.CardExchange | RefusalCode:
         if isinstance(asked.card, protocol.Ev2Card):
             return _exchange(exchanges.begin(session, terminal=terminal, shown=asked.card, at=at), at=at)
-        if isinstance(asked.card, protocol.UidCard):
-            return RefusalCode.CARD_UNSUPPORTED
         try:
             begun = service.begin(session, terminal=terminal, shown=asked.card, settings=settings(), at=at)
             _limit_card(session, begun.card, at=at)
             return _begun(begun, at=at)
         except ProtocolError as error:
+            unknown = isinstance(asked.card, protocol.UidCard) and error.code is RefusalCode.CARD_UNKNOWN
+            if unknown and not settings().takes_uid_cards:
+                return RefusalCode.CARD_UNSUPPORTED
             # Also a tap that was refused opened keys and used up its message; both are to be kept.
             return _kept(error)
 

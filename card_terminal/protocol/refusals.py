@@ -33,6 +33,7 @@ class RefusalCode(StrEnum):
     STATION_IDLE = "STATION_IDLE"
     CARD_GONE = "CARD_GONE"
     PIN_NEEDED = "PIN_NEEDED"
+    CARD_DAY_LIMIT = "CARD_DAY_LIMIT"
     # the person, the money, the instrument
     NOT_QUALIFIED = "NOT_QUALIFIED"
     NO_BOOKING = "NO_BOOKING"
@@ -280,6 +281,14 @@ _TABLE: dict[RefusalCode, tuple[int, HTTPStatus, bool, str, str, Bilingual]] = {
         "已到免密上限，不能再延长",
         "No more can be reserved without the PIN",
         Bilingual(zh="结束后凭密码重新开始", en="End, and start again with the PIN"),
+    ),
+    RefusalCode.CARD_DAY_LIMIT: (
+        214,
+        _CONFLICT,
+        False,
+        "此卡今日额度已用完",
+        "This card's limit for today is used up",
+        Bilingual(zh="请明天再用，或使用其他卡", en="Come back tomorrow, or use another card"),
     ),
     RefusalCode.NOT_QUALIFIED: (
         301,

@@ -540,7 +540,9 @@ def _tables() -> None:
         sa.Column("face_number", sa.String(), nullable=False),
         sa.Column(
             "card_class",
-            sa.Enum("typed", "sun", "ev2", name="cardclass", native_enum=False, create_constraint=True, length=32),
+            sa.Enum(
+                "typed", "uid", "sun", "ev2", name="cardclass", native_enum=False, create_constraint=True, length=32
+            ),
             nullable=False,
         ),
         sa.Column("uid", sa.LargeBinary(), nullable=True),

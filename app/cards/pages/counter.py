@@ -8,7 +8,7 @@ from flask import Response, flash, redirect, render_template, request, send_file
 from sqlalchemy.orm import Session
 
 from app import web
-from app.cards import life, listing, numbers, printing, service, stations, works
+from app.cards import life, listing, numbers, printing, service, stations, uids, works
 from app.cards.life import Event
 from app.cards.listing import Show
 from app.cards.making import Stage, Trouble
@@ -71,6 +71,7 @@ def card(card_id: int) -> Any:
         return render_template(
             "cards/card.html",
             card=found,
+            uid_card_fen_per_day_max=web.settings().uid_card_fen_per_day_max,
             before=before,
             after=after,
             work=work,
@@ -141,7 +142,11 @@ def new_card() -> Any:
     """Ask for account, holder, kind and PIN of a new card."""
     with web.database().reader() as session:
         return render_template(
-            "cards/new.html", stations=_free_stations(session), last_day=usual_last_day(), number=asked_text("account")
+            "cards/new.html",
+            stations=_free_stations(session),
+            last_day=usual_last_day(),
+            number=asked_text("account"),
+            takes_uid_cards=web.settings().takes_uid_cards,
         )
 
 
@@ -150,7 +155,9 @@ def new_card() -> Any:
 def issue() -> Any:
     """Issue a card; one with a chip waits for a station."""
     account_number, username = given_text("account", length_max=TEXT_LENGTH_MAX), given_text("holder", required=False)
-    card_class = CardClass.EV2 if request.form.get("card_class") == CardClass.EV2 else CardClass.TYPED
+    chosen = request.form.get("card_class", "")
+    card_class = CardClass(chosen) if chosen in (CardClass.EV2, CardClass.UID) else CardClass.TYPED
+    uid = _given_uid() if card_class is CardClass.UID else None
     pin, expires_on, station_id = given_pin(), given_day("expires_on"), _station_id(required=False)
 
     def work(session: Session, *, actor: str, at: Any) -> Card:
@@ -162,6 +169,8 @@ def issue() -> Any:
             card_class=card_class,
             pin=pin,
             expires_on=expires_on,
+            uid=uid,
+            takes_uid_cards=web.settings().takes_uid_cards,
             actor=actor,
             at=at,
         )
@@ -266,6 +275,15 @@ def _station_id(*, required: bool) -> Any:
         return UUID(text) if text or required else None
     except ValueError as error:
         raise Refusal(Code.VALIDATION_FAILED, fields={"station": [_("Choose a station.")]}) from error
+
+
+def _given_uid() -> bytes:
+    """Give the UID that a reader typed, or a hand with blanks, colons or hyphens between the bytes."""
+    uid = uids.read(request.form.get("uid", ""))
+    if uid is None:
+        wrong = _("8 or 14 hexadecimal digits, the first byte first; never the decimal number that is printed.")
+        raise Refusal(Code.VALIDATION_FAILED, fields={"uid": [wrong]})
+    return uid
 
 
 def _holder_id(session: Session, username: str, *, default: int | None) -> int:
