@@ -154,7 +154,7 @@ def receive_event(session: Session, *, message: str, at: datetime, apply: Apply)
 
     Whatever is signed and in its place in the chain is accepted or parked, never refused: a terminal that hears an
     error repeats for ever. Raises ProtocolError: SIG_INVALID, MESSAGE_INVALID (no place in the chain to be read),
-    SEQ_GAP; DEVICE_PENDING until a person has compared its fingerprint.
+    SEQ_GAP; DEVICE_PENDING until a person has compared its fingerprint, DEVICE_REVOKED if none ever did.
     """
     terminal, key = _sender(session, message, message_type=protocol.MessageType.EVENT, lock=True)
     payload = protocol.verify(message, key=key, message_type=protocol.MessageType.EVENT)
@@ -165,6 +165,9 @@ def receive_event(session: Session, *, message: str, at: datetime, apply: Apply)
     if terminal.status is TerminalStatus.COMPARING:
         # Nobody has said yet that this is the terminal. It keeps its events and brings them again.
         raise ProtocolError(RefusalCode.DEVICE_PENDING, terminal.code)
+    if terminal.status is TerminalStatus.REVOKED and terminal.approved_at is None:
+        # A key that was never taken is a stranger's, and its word is nobody's work.
+        raise ProtocolError(RefusalCode.DEVICE_REVOKED, terminal.code)
     if link.seq <= terminal.last_seq:
         return _earlier_event(session, terminal, message=message, payload=payload, link=link, at=at)
     if link.seq > terminal.last_seq + 1:

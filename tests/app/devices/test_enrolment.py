@@ -64,6 +64,24 @@ def test_nothing_is_taken_of_a_terminal_until_a_person_has_compared_its_fingerpr
     assert decided.value.code is Code.ALREADY_DECIDED
 
 
+def test_a_key_that_was_never_taken_tells_staff_nothing_also_after_it_was_revoked(
+    site: Site, database: Database
+) -> None:
+    made = _create(database)
+    stranger = _tap(site, made)
+    stranger.enrol(made.code)
+    database.run(
+        lambda session: service.revoke(
+            session, terminal_id=made.terminal.id, why=Revocation.STOLEN, actor="admin", at=clock.now()
+        )
+    )
+
+    answer = stranger.post("events", {"messages": [stranger.event(protocol.CardRefused(code="x"))]})
+
+    assert answer.get_json()["code"] == "DEVICE_REVOKED"
+    assert _row(database, made.terminal.id).last_seq == 0
+
+
 def test_a_new_key_is_a_new_terminal_and_the_old_one_is_trusted_no_more(site: Site, database: Database) -> None:
     old = site.terminal()
     new = database.run(
