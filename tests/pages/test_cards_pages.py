@@ -1,14 +1,18 @@
 """The counter's pages of cards in a real browser, with and without a script, on a desk and on a phone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from app import clock, web
+from app.cards import service as cards
 from app.cards.models import CardStatus
 from app.db import Database
 from app.people.models import Role
+from app.settings import Settings
 from card_terminal.readers.ntag424 import Tear
 from tests.app import builders
 from tests.app.cards.bench import blank_chip, new_bench
@@ -69,3 +73,22 @@ def test_the_pages_of_cards_fit_a_phone(enter: Callable[..., Visitor], database:
     other.log_in(admin.username)
     for path in ("/cards/stations?lang=en", "/cards/keys"):
         other.visit(path)
+
+
+@pytest.mark.usefixtures("world")
+def test_a_clerk_binds_a_campus_card_on_a_phone_where_the_site_takes_such(
+    enter: Callable[..., Visitor], database: Database, app_: Flask, settings: Settings
+) -> None:
+    web.equip(app_, database=database, settings=replace(settings, uid_card_fen_per_day_max=50_00))
+    with database.transaction() as session:
+        clerk, holder = builders.person(session, role=Role.CLERK), builders.person(session)
+        account = cards.open_account(session, person_id=holder.id, actor="test", at=clock.now()).number
+    phone = enter(phone=True)
+    phone.log_in(clerk.username)
+    page = phone.visit(f"/cards/new?account={account}&lang=en")
+    page.select_option("#card_class", "uid")
+    page.fill("#uid", "04:a1:b2:c3")
+    page.fill("#pin", PIN)
+    page.fill("#pin-again", PIN)
+    phone.press("Issue the card")
+    assert "04A1B2C3 · PIN always, at most" in page.inner_text("dl.facts")
