@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from card_terminal.client import Client, ServerTime, Transport
-from card_terminal.clock import MachineClock
+from card_terminal.clock import Clock, MachineClock
 from card_terminal.configuration import Configuration
 from card_terminal.delivery import Delivery
 from card_terminal.enrolment import enrol
@@ -27,15 +27,37 @@ from tests.card_terminal.virtual_reader import READER, wait_until
 QUICK = Timing(debounce_ms=300, lying_ms=0, confirm_ms=200, pin_ms=20_000, passing_ms=4_000, receipt_ms=4_000)
 
 
+class ShiftedClock(MachineClock):
+    """The machine's clock, but for what a test has turned it by."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.mono_by_ms = 0
+        self.wall_by_ms = 0
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self.wall_by_ms
+
+    def mono_ms(self) -> int:
+        return super().mono_ms() + self.mono_by_ms
+
+    def pass_by(self, duration_ms: int) -> None:
+        """Let time have passed, by both."""
+        self.mono_by_ms += duration_ms
+        self.wall_by_ms += duration_ms
+
+
 class LiveTerminal:
     """Enrolled with `code` at the server at `url`, on the virtual reader, until it is stopped."""
 
-    def __init__(self, folder: Path, *, url: str, code: str, timing: Timing = QUICK) -> None:
+    def __init__(
+        self, folder: Path, *, url: str, code: str, timing: Timing = QUICK, clock: Clock | None = None
+    ) -> None:
         folder.mkdir(exist_ok=True)
-        self.program = Program(clock=MachineClock(None))
+        clock, key = clock or MachineClock(None), load_key(folder)
+        self.program = Program(clock=clock)
         self.transport = Transport(url)
         self._store = Store(folder / "journal.sqlite")
-        clock, key = MachineClock(None), load_key(folder)
         identity = enrol(
             self._store, key=key, code=code, transport=self.transport, clock=clock, stopping=self.program.stopping
         )

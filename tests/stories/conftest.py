@@ -1,50 +1,22 @@
 """The application and a site, for the stories that go the whole way, and a PC/SC daemon of our own."""
 
-import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
-from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.db import Database
 from app.settings import Settings
 from tests.app import taps
+from tests.app.cards.bench import new_bench
 from tests.app.conftest import app_, client, equipped_app, settings
 from tests.app.taps import Site
 from tests.card_terminal.virtual_reader import Pcscd, place_of_run, what_is_missing
+from tests.stories.desk import Desk
+from tests.stories.server import Server
 
 __all__ = ["app_", "client", "equipped_app", "settings"]
-
-
-class Server:
-    """The service over real HTTP, which can go away and come back at the same place."""
-
-    def __init__(self, app: Flask) -> None:
-        self._app = app
-        self._port = 0
-        self._server: BaseWSGIServer | None = None
-        self._thread = threading.Thread()
-
-    @property
-    def url(self) -> str:
-        """Where it is, also while it is down."""
-        return f"http://127.0.0.1:{self._port}"
-
-    def up(self) -> None:
-        """Begin to answer."""
-        self._server = make_server("127.0.0.1", self._port, self._app, threaded=True)
-        self._port = self._server.port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-
-    def down(self) -> None:
-        """Answer nothing any more."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._thread.join()
-            self._server.server_close()
-            self._server = None
 
 
 @pytest.fixture
@@ -58,6 +30,16 @@ def server(app_: Flask) -> Iterator[Server]:
     server.up()
     yield server
     server.down()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, site: Site, server: Server, pcscd: Pcscd) -> Iterator[Desk]:
+    bench = new_bench(site.database, site.client)
+    bench.settings = site.settings
+    desk = Desk(tmp_path / "terminal", site=site, server=server, pcscd=pcscd, bench=bench)
+    yield desk
+    if hasattr(desk, "terminal"):
+        desk.terminal.stop()
 
 
 @pytest.fixture(scope="session")

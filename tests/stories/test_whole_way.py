@@ -3,23 +3,17 @@
 import queue
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import UUID
-
-import pytest
 
 from app import clock
 from app.cards import patience, stations
-from app.cards import service as cards
-from app.cards.models import Card, CardStatus, Chip, KeyReason, KeyUse
+from app.cards.models import CardStatus, Chip, KeyReason, KeyUse
 from app.devices import service as devices
 from app.devices.models import TerminalEvent
-from app.sessions.models import CardSession, SessionStatus
-from app.sessions.offline import lists, switching
+from app.sessions.models import SessionStatus
 from card_terminal import station
 from card_terminal.flow import State
 from card_terminal.protocol import ReaderState, TapState
@@ -27,89 +21,13 @@ from card_terminal.readers import Reading
 from card_terminal.readers.ntag424 import EmulatedChip, Tear
 from card_terminal.readers.pcsc import PcscReader
 from tests.app import taps
-from tests.app.cards.bench import Bench, new_bench
-from tests.app.taps import PIN, Site
-from tests.card_terminal.live_terminal import QUICK, LiveTerminal
-from tests.card_terminal.virtual_reader import READER, LyingCard, Pcscd, wait_until
-from tests.stories.conftest import Server
+from tests.app.cards.bench import Bench
+from tests.app.taps import PIN
+from tests.card_terminal.virtual_reader import READER, wait_until
+from tests.stories.desk import Desk
 
 ONLINE_APDUS = 3
 MAKING_APDUS = 26
-
-
-class Desk:
-    """An instrument with its terminal, a counter with a station, and people with cards."""
-
-    def __init__(self, folder: Path, *, site: Site, server: Server, pcscd: Pcscd, bench: Bench) -> None:
-        self.site, self.server, self.pcscd, self.bench = site, server, pcscd, bench
-        self._folder = folder
-        self.terminal: LiveTerminal
-        self.instrument_id = 0
-
-    def open(self, **instrument_values: Any) -> LiveTerminal:
-        """Enrol a terminal at an instrument of its own, and let it run."""
-        self.instrument_id = at_instrument = self.site.terminal(**instrument_values).instrument_id
-        made = self.site.database.run(
-            lambda session: devices.create_terminal(
-                session, code="T-whole", instrument_id=at_instrument, actor="test", at=clock.now()
-            )
-        )
-        self.terminal = LiveTerminal(self._folder, url=self.server.url, code=made.code)
-        taps.approve(self.site.database, made.terminal.id)
-        self.terminal.start()
-        return self.terminal
-
-    def card(self, number: int = 1, *, principal_fen: int = 5_000_00) -> tuple[EmulatedChip, Card]:
-        """A card made at the counter, with money."""
-        chip = EmulatedChip(uid=b"\x04" + number.to_bytes(6))
-        card = self.bench.issue(chip)
-        self.site.database.run(lambda session: taps.put_money(session, card.account_id, principal_fen=principal_fen))
-        chip.apdus.clear()
-        return chip, card
-
-    def put(self, chip: EmulatedChip) -> LyingCard:
-        return LyingCard(chip, port=self.pcscd.port)
-
-    def tap(self, chip: EmulatedChip, state: State, *, code: str | None = None) -> None:
-        """Hold a card to the reader until a state shows, then take it away."""
-        card = self.put(chip)
-        try:
-            self.terminal.wait_for(state, code=code)
-        finally:
-            card.take_away()
-        # What bounces is no tap.
-        time.sleep(QUICK.debounce_ms / 1000)
-
-    def get_offline_list(self) -> None:
-        """Switch offline use on at this instrument, and wait until its terminal has the list."""
-        site, at = self.site, clock.now()
-        site.database.run(
-            lambda session: switching.switch(
-                session, instrument_id=self.instrument_id, enabled=True, strict=True, actor="admin", at=at
-            )
-        )
-        assert lists.prepare_due(site.database, settings=site.settings, at=at, limit=10) > 0
-        self.terminal.delivery.say_hello(reader=ReaderState.OK)
-        wait_until(lambda: self.terminal.offline.version > 0, what="the list")
-        self.terminal.delivery.say_hello(reader=ReaderState.OK)
-
-    def sessions(self) -> list[CardSession]:
-        with self.site.database.reader() as session:
-            return list(session.query(CardSession).order_by(CardSession.authorized_at))
-
-    def money(self, card: Card) -> cards.AccountBalances:
-        with self.site.database.reader() as session:
-            return cards.account_balances(session, [card.account_id])[card.account_id]
-
-
-@pytest.fixture
-def desk(tmp_path: Path, site: Site, server: Server, pcscd: Pcscd) -> Iterator[Desk]:
-    bench = new_bench(site.database, site.client)
-    bench.settings = site.settings
-    desk = Desk(tmp_path / "terminal", site=site, server=server, pcscd=pcscd, bench=bench)
-    yield desk
-    if hasattr(desk, "terminal"):
-        desk.terminal.stop()
 
 
 def at_apdu(chip: EmulatedChip, number: int, do: Callable[[], None]) -> None:
