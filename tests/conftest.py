@@ -25,9 +25,9 @@ if "tests.ledger" not in sys.modules:
     pytest.register_assert_rewrite("tests.ledger")
 
 # A busy machine is slow, and that is no fault of the code under test.
-# On a desk a property gets half as many examples as where nothing may be skipped.
+# On a desk a property gets a third of the examples that it gets where nothing may be skipped.
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.register_profile("desk", hypothesis.settings.get_profile("house"), max_examples=50)
+hypothesis.settings.register_profile("desk", hypothesis.settings.get_profile("house"), max_examples=33)
 hypothesis.settings.load_profile("house" if os.environ.get("REQUIRE_ALL") == "1" else "desk")
 
 TEMPLATE = "testcard_template"

@@ -51,7 +51,7 @@ __all__ = ["app_", "equipped_app", "settings"]
 
 MINUTE_MS = 60_000
 # With all the other tests a taste of it; `make disturbed` goes the whole way of ten thousand.
-STEPS = int(os.environ.get("DISTURBED_STEPS") or (1_000 if os.environ.get("REQUIRE_ALL") == "1" else 300))
+STEPS = int(os.environ.get("DISTURBED_STEPS") or (1_000 if os.environ.get("REQUIRE_ALL") == "1" else 200))
 # A region lives through so many steps; then the next one begins.
 STEPS_OF_A_REGION = max(20, min(250, STEPS // 4))
 WRONG_PINS_MAX = 3
