@@ -92,17 +92,23 @@ class Terminal:
         self._wall_over_mono_ms = clock.wall_ms() - clock.mono_ms()
         self._no_more: Notice | None = None
         self.screen = Screen(since_mono_ms=clock.mono_ms())
+        self._resume()
 
     # After a start
 
-    def recover(self) -> None:
-        """Take up what a kill, a crash or a power cut left open."""
-        session, pending = self._journal.session(), self._journal.pending()
+    def _resume(self) -> None:
+        """Show what a kill, a crash or a power cut left open, and never for a moment that nobody is here."""
+        session = self._journal.session()
         if session is not None:
             self._go(Signal.RESUMED, session=session)
             self._next_meter_ms = self._clock.mono_ms() + METER_INTERVAL_MS
-        elif pending is not None:
+        elif self._journal.pending() is not None:
             self._go(Signal.UNCERTAIN)
+
+    def recover(self) -> None:
+        """Find out what became of a question whose answer was not heard; to be called once, before anything else."""
+        pending = self._journal.pending()
+        if pending is not None and self.screen.session is None:
             self._ask_again(pending)
 
     def _ask_again(self, pending: PendingAuthorization) -> None:

@@ -195,6 +195,22 @@ def test_a_process_killed_and_started_again_counts_on_exactly(station: Station, 
     assert not ended.lower_bound
 
 
+def test_a_terminal_that_starts_again_never_looks_free_while_somebody_uses_it(station: Station, wire: Wire) -> None:
+    station.tap("1001")
+    station.wait(10 * MINUTE_MS)
+    station.start()
+    assert station.shows(State.ACTIVE)
+    station.terminal.recover()
+    station.tap("1001")
+    station.wait(20_000)
+    station.tap("1002", pin="4711")
+    wire.before = _kill_at("after session/authorize was done")
+    with pytest.raises(Killed):
+        station.wait(4_000)
+    station.start()
+    assert station.shows(State.AUTHORIZING)
+
+
 def test_a_terminal_that_was_off_for_too_long_reports_no_more_than_was_held(
     station: Station, server: HonestServer
 ) -> None:

@@ -121,7 +121,7 @@ class Process:
     def wait_for(self, *states: str, until: Any = lambda _view: True) -> dict[str, Any]:
         give_up_at = time.monotonic() + 30
         while (view := self.state())["state"] not in states or not until(view):
-            assert time.monotonic() < give_up_at, view
+            assert time.monotonic() < give_up_at, json.dumps(view) + (self.folder / "log").read_text()[-1500:]
             time.sleep(0.02)
         return view
 
