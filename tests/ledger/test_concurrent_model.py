@@ -20,8 +20,8 @@ import ledger
 from app.db import Database
 from ledger import (
     AccountFlag,
-    CreateTransferStatus,
     Balances,
+    CreateTransferStatus,
     NewAccount,
     NewJournal,
     NewTransfer,
