@@ -369,7 +369,7 @@ def test_thousands_of_disturbed_steps_end_with_the_ledger_of_the_undisturbed_run
         DisturbedRun,
         settings=hypothesis.settings(
             # The first few that Hypothesis draws are nearly empty, and do not count.
-            max_examples=4 + STEPS // (STEPS_OF_A_REGION - 1),
+            max_examples=4 + STEPS * 11 // 10 // (STEPS_OF_A_REGION - 1),
             stateful_step_count=STEPS_OF_A_REGION,
             phases=(Phase.generate,),
             suppress_health_check=list(HealthCheck),
