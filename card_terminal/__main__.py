@@ -1,41 +1,32 @@
 """Start the terminal: `testcard-terminal --help`."""
 
 import fcntl
-import secrets
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import structlog
 
-from card_terminal.client import Client, ServerTime, Transport
+from card_terminal.assembly import assemble
+from card_terminal.client import Transport
 from card_terminal.clock import MachineClock
-from card_terminal.configuration import Configuration
-from card_terminal.delivery import Delivery
 from card_terminal.enrolment import EnrolmentError, enrol
-from card_terminal.identity import Identity, load_key, load_sealing_key
-from card_terminal.journal import Journal
+from card_terminal.identity import Identity, load_key
 from card_terminal.kiosk.server import Kiosk, Page
-from card_terminal.offline.book import OfflineBook
-from card_terminal.offline.desk import OfflineDesk
 from card_terminal.program import Program
 from card_terminal.readers import Reader, ReaderError
 from card_terminal.readers.choosing import real_reader
 from card_terminal.readers.simulated import SimulatedReader
+from card_terminal.readers.watching import WatchingReader
 from card_terminal.settings import Settings, SettingsError, load
 from card_terminal.store import Store
 from card_terminal.supervision import LostThreadError, Notifier, Supervisor
-from card_terminal.terminal import Terminal, Timing
-from card_terminal.view import Viewer
 
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would not help
 EXIT_SOFTWARE = 70  # EX_SOFTWARE: starting again may help
-READER_THREAD = "reader"
-_MARK_KEY_BYTES = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +53,7 @@ def _run(settings: Settings) -> int:
     store = Store(settings.data_dir / "journal.sqlite")
     key = load_key(settings.data_dir)
     simulated = SimulatedReader(settings.cards_dir) if settings.simulate else None
-    reader = simulated or real_reader(settings.reader, device=settings.reader_device)
+    reader: Reader = simulated or real_reader(settings.reader, device=settings.reader_device)
     page = Page(program=program, reader=simulated, key=key)
     supervisor, notifier = Supervisor(is_stopping=program.stopping.is_set), Notifier()
     page.restarts = lambda: supervisor.restarts
@@ -82,7 +73,7 @@ def _run(settings: Settings) -> int:
         if identity is None:
             return 0
         supervisor.keep("kiosk", kiosk.serve, running=kiosk.thread)
-        if simulated is None:
+        if isinstance(reader, WatchingReader):
             supervisor.keep("reader", partial(_start_reader, reader, program=program))
         else:
             reader.start(program.tapped, on_state=program.reader_changed)
@@ -116,43 +107,13 @@ def _work(
     supervisor: Supervisor,
     notifier: Notifier,
 ) -> None:
-    journal = Journal(store, clock=clock, identity=identity)
-    server_time = ServerTime(clock)
-    client = Client(transport=transport, identity=identity, server_time=server_time, pause=time.sleep)
-    configuration = Configuration(store, server_key=identity.server_key)
-    sealing_key = load_sealing_key(settings.data_dir)
-    offline = OfflineBook(store, clock=clock, identity=identity, sealing_key=sealing_key)
-    delivery = Delivery(
-        journal=journal,
-        client=client,
-        server_time=server_time,
-        configuration=configuration,
-        on_session_over=program.session_over,
-        offline=offline,
-    )
-    terminal = Terminal(
-        clock=clock,
-        journal=journal,
-        client=client,
-        delivery=delivery,
-        configuration=configuration,
-        mark_key=_mark_key(store),
-        timing=Timing(confirm_ms=settings.confirm_s * 1000),
-        offline=OfflineDesk(offline),
-    )
-    viewer = Viewer(
-        clock=clock,
-        journal=journal,
-        configuration=configuration,
-        delivery=delivery,
-        identity=identity,
-        offline=offline,
-        reader_state=lambda: program.reader_state,
-    )
-    page.show(terminal, viewer=viewer)
+    parts = assemble(settings, clock=clock, store=store, identity=identity, transport=transport, program=program)
+    page.show(parts.terminal, viewer=parts.viewer)
 
     def start_messenger() -> threading.Thread:
-        messenger = threading.Thread(target=program.keep_in_touch, args=(delivery, journal), name="messenger")
+        messenger = threading.Thread(
+            target=program.keep_in_touch, args=(parts.delivery, parts.journal), name="messenger"
+        )
         messenger.start()
         return messenger
 
@@ -162,26 +123,15 @@ def _work(
 
     supervisor.keep("messenger", start_messenger)
     try:
-        program.run(terminal, supervise=supervise)
+        program.run(parts.terminal, supervise=supervise)
     finally:
         program.stopping.set()
         supervisor.join("messenger")
 
 
-def _start_reader(reader: Reader, *, program: Program) -> threading.Thread:
+def _start_reader(reader: WatchingReader, *, program: Program) -> threading.Thread:
     reader.stop()
-    reader.start(program.tapped, on_state=program.reader_changed)
-    threads = (each for each in threading.enumerate() if each.name == READER_THREAD)
-    return next(threads, threading.Thread(name=READER_THREAD))
-
-
-def _mark_key(store: Store) -> bytes:
-    """The secret under which this terminal remembers whose card it was, so that no UID stands in its files."""
-    kept = store.fact("mark_key")
-    if kept is None:
-        kept = secrets.token_hex(_MARK_KEY_BYTES)
-        store.keep(mark_key=kept)
-    return bytes.fromhex(kept)
+    return reader.start(program.tapped, on_state=program.reader_changed)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A new terminal introduces itself: a one-time code, its key, and a fingerprint that an administrator compares."""
+"""A new device introduces itself: a one-time code, its key, and a fingerprint that an administrator compares."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,15 @@ from card_terminal import APP_VERSION
 from card_terminal.client import TRY_TIMEOUT_S, ServerTime, Transport
 from card_terminal.clock import Clock
 from card_terminal.identity import Identity, keep_identity, load_identity
-from card_terminal.protocol import EnrolAnswer, MessageError, fingerprint, read_answer, read_refusal, sign_enrolment
+from card_terminal.protocol import (
+    EnrolAnswer,
+    Enrolment,
+    MessageError,
+    fingerprint,
+    read_answer,
+    read_refusal,
+    sign_enrolment,
+)
 from card_terminal.store import Store
 
 _PAUSE_S = 2.0
@@ -20,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EnrolmentError(Exception):
-    """The server does not take this terminal in; the message says why."""
+    """The server does not take this device in; the message says why."""
 
 
 def enrol(
@@ -32,8 +40,9 @@ def enrol(
     clock: Clock,
     stopping: threading.Event,
     on_wait: Callable[[], None] = lambda: None,
+    door: str = Enrolment.NAME,
 ) -> Identity | None:
-    """Give who this terminal is, introducing it first if it is new; None if it was stopped meanwhile.
+    """Give who this device is, introducing it at the server's `door` if it is new; None if it was stopped meanwhile.
 
     A server that does not answer is waited for, with a call of `on_wait` at every try. Raises EnrolmentError when there
     is no code, or it is refused.
@@ -42,13 +51,13 @@ def enrol(
     if identity is not None:
         return identity
     if code is None:
-        raise EnrolmentError("This terminal is new: an administrator must give it an enrolment code (--enrol-code).")
+        raise EnrolmentError("This device is new: an administrator must give it an enrolment code (--enrol-code).")
     _log.info("enrolling", fingerprint=fingerprint(key.public_key()))
     server_time = ServerTime(clock)
     while not stopping.is_set():
-        # Code and key make the same terminal of it however often it is asked, so an answer may be lost.
+        # Code and key make the same device of it however often it is asked, so an answer may be lost.
         message = sign_enrolment(code=code, st=server_time.now_ms(), app_version=APP_VERSION, key=key)
-        reply = transport.post("enroll", body={"message": message}, timeout_s=TRY_TIMEOUT_S)
+        reply = transport.post(door, body={"message": message}, timeout_s=TRY_TIMEOUT_S)
         answer = _read(reply, server_time=server_time)
         if answer is not None:
             keep_identity(store, answer)

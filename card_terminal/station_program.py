@@ -13,12 +13,12 @@ from pathlib import Path
 
 import structlog
 
-from card_terminal import APP_VERSION, station
-from card_terminal.client import TRY_TIMEOUT_S, Client, ServerTime, Transport
-from card_terminal.clock import Clock, MachineClock
-from card_terminal.enrolment import EnrolmentError
-from card_terminal.identity import Identity, keep_identity, load_identity, load_key
-from card_terminal.protocol import EnrolAnswer, MessageError, ReaderState, read_answer, read_refusal, sign_enrolment
+from card_terminal import station
+from card_terminal.client import Client, ServerTime, Transport
+from card_terminal.clock import MachineClock
+from card_terminal.enrolment import EnrolmentError, enrol
+from card_terminal.identity import load_key
+from card_terminal.protocol import ReaderState
 from card_terminal.readers import ReaderError, Reading
 from card_terminal.readers.apdu import ApduCard
 from card_terminal.readers.kept import KeptChip
@@ -26,7 +26,6 @@ from card_terminal.readers.ntag424 import EmulatedChip
 from card_terminal.readers.pcsc import PcscReader
 from card_terminal.store import Store
 
-_OK = 200
 _CHIP_FORM = "0123456789abcdefghijklmnopqrstuvwxyz-_"
 
 
@@ -42,7 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data.mkdir(parents=True, exist_ok=True)
     clock, transport, store = MachineClock(), Transport(options.server), Store(data / "station.db")
     try:
-        identity = _identity(store, data=data, code=options.enrol_code, transport=transport, clock=clock)
+        identity = enrol(
+            store,
+            key=load_key(data),
+            code=options.enrol_code,
+            transport=transport,
+            clock=clock,
+            stopping=stopping,
+            door="station/enroll",
+        )
+        if identity is None:
+            return 0
         client = Client(transport=transport, identity=identity, server_time=ServerTime(clock), pause=time.sleep)
         with ExitStack() as at_the_end:
             next_card = _cards(options, stopping, at_the_end=at_the_end)
@@ -65,31 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--reader-device", metavar="NAME", default="", help="a part of the reader's name on PC/SC")
     return parser
-
-
-def _identity(store: Store, *, data: Path, code: str | None, transport: Transport, clock: Clock) -> Identity:
-    key = load_key(data)
-    known = load_identity(store, key=key)
-    if known is not None:
-        return known
-    if code is None:
-        raise EnrolmentError("This station is new: an administrator must give it an enrolment code (--enrol-code).")
-    message = sign_enrolment(code=code, st=ServerTime(clock).now_ms(), app_version=APP_VERSION, key=key)
-    reply = transport.post("station/enroll", body={"message": message}, timeout_s=TRY_TIMEOUT_S)
-    if reply is None:
-        raise EnrolmentError("The server does not answer.")
-    status, content = reply
-    try:
-        if status != _OK:
-            refused = read_refusal(content)
-            raise EnrolmentError(f"{refused.message.zh} / {refused.message.en} ({refused.number})")
-        keep_identity(store, read_answer(EnrolAnswer, content))
-    except MessageError as error:
-        raise EnrolmentError(f"The server answers what we do not read: {error}") from error
-    found = load_identity(store, key=key)
-    if found is None:
-        raise EnrolmentError("The server's answer could not be kept.")
-    return found
 
 
 def _cards(

@@ -7,7 +7,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES = 32
-TAG_BYTES = 16
 
 # Every sealing has a key of its own, so one nonce is enough.
 _NONCE = bytes(12)

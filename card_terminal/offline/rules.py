@@ -14,8 +14,7 @@ from card_terminal.protocol import (
     minutes_payable,
     most_fen,
 )
-
-MS_PER_MINUTE = 60_000
+from card_terminal.session import MS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from card_terminal.readers.pcsc import PcscReader
-from card_terminal.readers.reading import Reader
+from card_terminal.readers.watching import WatchingReader
 from card_terminal.readers.wedge import WedgeReader
 
 
@@ -14,6 +14,6 @@ class ReaderKind(StrEnum):
     WEDGE = "wedge"
 
 
-def real_reader(kind: ReaderKind, *, device: str) -> Reader:
+def real_reader(kind: ReaderKind, *, device: str) -> WatchingReader:
     """Give the reader; `device` is part of its name on PC/SC, and of a wedge its file. Raises ReaderError."""
     return PcscReader(device) if kind is ReaderKind.PCSC else WedgeReader(device)

@@ -12,13 +12,14 @@ from typing import Any
 
 import structlog
 
+from card_terminal.crypto.keys import UID_BYTES
 from card_terminal.protocol import CardShown, Ev2Card, ReaderState, UidCard
 from card_terminal.readers.apdu import CardGoneError
 from card_terminal.readers.reading import ReaderError, Reading, ReadingSink, StateSink
+from card_terminal.readers.watching import WatchingReader
 
 # PC/SC part 3: the reader itself answers with what anticollision gave it.
 GET_UID = bytes.fromhex("FFCA000000")
-UID_BYTES = 7
 
 _OK = b"\x90\x00"
 _STATUS_BYTES = 2
@@ -87,29 +88,14 @@ class PcscCard:
         return UidCard(uid=self.uid.hex().upper())
 
 
-class PcscReader:
+class PcscReader(WatchingReader):
     """The first reader whose name holds `name`; it may come, go, and come back."""
 
     def __init__(self, name: str = "") -> None:
+        super().__init__()
         _scard()
         self._name = name
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         self._card: PcscCard | None = None
-        self._state: ReaderState | None = None
-
-    def start(self, sink: ReadingSink, *, on_state: StateSink | None = None) -> None:
-        """Give every card that is put on the reader to `sink`, and every change of its state to `on_state`."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._watch, args=(sink, on_state), name="reader", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Give no more readings, and let go of the card."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-            self._thread = None
 
     @property
     def is_watching(self) -> bool:
@@ -175,14 +161,6 @@ class PcscReader:
         if self._card is not None:
             self._card.release()
             self._card = None
-
-    def _tell(self, state: ReaderState, on_state: StateSink | None, *, detail: str) -> None:
-        if state is self._state:
-            return
-        self._state = state
-        _log.info("reader_state", state=str(state), detail=detail)
-        if on_state is not None:
-            on_state(state, detail)
 
 
 def _scard() -> Any:

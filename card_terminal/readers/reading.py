@@ -35,7 +35,7 @@ class ReaderError(Exception):
 class Reader(Protocol):
     """A source of taps."""
 
-    def start(self, sink: ReadingSink, *, on_state: StateSink | None = None) -> None:
+    def start(self, sink: ReadingSink, *, on_state: StateSink | None = None) -> object:
         """Give every reading to `sink` from now on, and every change of state to `on_state`, from any thread."""
 
     def stop(self) -> None:

@@ -11,7 +11,6 @@ import re
 import select
 import struct
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import structlog
 
 from card_terminal.protocol import ReaderState, SunCard, TypedCard, UidCard
 from card_terminal.readers.reading import ReaderError, Reading, ReadingSink, StateSink
+from card_terminal.readers.watching import WatchingReader
 
 STDIN = "-"
 LINE_CHARACTERS_MAX = 500
@@ -86,29 +86,14 @@ class Typewriter:
         return None
 
 
-class WedgeReader:
+class WedgeReader(WatchingReader):
     """Reads `device`, such as /dev/input/by-id/…-event-kbd, or the lines of standard input for `-`."""
 
     def __init__(self, device: str) -> None:
+        super().__init__()
         if not device:
             raise ReaderError("A reader that types needs its device: --reader-device /dev/input/by-id/…-event-kbd")
         self._device = device
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._state: ReaderState | None = None
-
-    def start(self, sink: ReadingSink, *, on_state: StateSink | None = None) -> None:
-        """Give every card to `sink`, and every coming and going of the device to `on_state`."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._watch, args=(sink, on_state), name="reader", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Give no more readings."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-            self._thread = None
 
     def _watch(self, sink: ReadingSink, on_state: StateSink | None) -> None:
         while not self._stopping.is_set():
@@ -152,14 +137,6 @@ class WedgeReader:
                 line = keys.press(event)
                 if line is not None:
                     yield line
-
-    def _tell(self, state: ReaderState, on_state: StateSink | None, *, detail: str) -> None:
-        if state is self._state or self._stopping.is_set():
-            return
-        self._state = state
-        _log.info("reader_state", state=str(state), detail=detail)
-        if on_state is not None:
-            on_state(state, detail)
 
 
 @contextmanager
