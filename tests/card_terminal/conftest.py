@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.card_terminal.world import HonestServer, Station, TurnedClock, Wire
+from tests.card_terminal.honest_server import HonestServer, TurnedClock
+from tests.card_terminal.world import Station, Wire
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection, Engine
 from app import clock
 from card_terminal.client import TRY_TIMEOUT_S
 from card_terminal.protocol import RefusalCode, refusal, refuse
-from tests.card_terminal.world import Killed, TurnedClock
+from tests.card_terminal.honest_server import TurnedClock
+from tests.card_terminal.world import Killed
 
 KEPT_MESSAGES_MAX = 300
 SLOW_MS = 2_000

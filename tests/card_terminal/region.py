@@ -18,7 +18,7 @@ from app.db import Database
 from app.devices import service as devices
 from app.people.models import Role
 from app.people.principals import Grant, Principal
-from app.sessions import service as sessions
+from app.sessions import ending
 from app.sessions.models import OPEN_STATUSES, CardSession
 from app.settings import Settings
 from card_terminal.protocol import DeviceStatus, EnrolAnswer, Ev2Card, ReaderState, encode_public_key
@@ -28,7 +28,8 @@ from tests.app import taps
 from tests.app.cards.bench import Bench, blank_chip, new_bench
 from tests.app.taps import CardInHand, Site, Tap
 from tests.card_terminal.disturbance import FaultyWire, RegionTime, ServerDeath
-from tests.card_terminal.world import Killed, Station, TurnedClock
+from tests.card_terminal.honest_server import TurnedClock
+from tests.card_terminal.world import Killed, Station
 
 # A Monday in Chongqing, some seconds into a minute, half an hour before prices change.
 BEGIN = datetime(2026, 11, 2, 9, 30, 17, 400_000, tzinfo=UTC)
@@ -187,10 +188,10 @@ class Region:
         )
         at = clock.now()
         with self.site.database.reader() as session:
-            said_fen = sessions.closing(session, session_id=session_id, closer=operator, at=at).charged_fen
+            said_fen = ending.closing(session, session_id=session_id, closer=operator, at=at).charged_fen
         with self.death.strikes():
             self.site.database.run(
-                lambda session: sessions.close_forgotten(session, session_id=session_id, closer=operator, at=at)
+                lambda session: ending.close_forgotten(session, session_id=session_id, closer=operator, at=at)
             )
             return said_fen
         return None
@@ -199,7 +200,7 @@ class Region:
         """Do what the worker's job for forgotten sessions does."""
         at = clock.now()
         with self.death.strikes():
-            while self.site.database.run(lambda session: sessions.end_forgotten(session, at=at, limit=50)):
+            while self.site.database.run(lambda session: ending.end_forgotten(session, at=at, limit=50)):
                 pass
 
 

@@ -2,7 +2,8 @@
 
 from card_terminal.flow import State
 from card_terminal.protocol import EndCause, Ended, RefusalCode
-from tests.card_terminal.world import FEN_PER_MINUTE, HonestServer, Station, Wire
+from tests.card_terminal.honest_server import FEN_PER_MINUTE, HonestServer
+from tests.card_terminal.world import Station, Wire
 
 
 def start(station: Station, *, minutes: int = 60) -> None:

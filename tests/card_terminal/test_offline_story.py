@@ -20,7 +20,8 @@ from card_terminal.protocol import (
 )
 from card_terminal.readers import Reading
 from card_terminal.readers.ntag424 import EmulatedChip
-from tests.card_terminal.world import FEN_PER_MINUTE, PRICE, HonestServer, Station, TurnedClock, Wire
+from tests.card_terminal.honest_server import FEN_PER_MINUTE, PRICE, HonestServer, TurnedClock
+from tests.card_terminal.world import Station, Wire
 
 HOUR_MS = 3_600_000
 K4 = bytes(range(16))

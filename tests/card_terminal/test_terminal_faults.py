@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from card_terminal.flow import State
 from card_terminal.protocol import EVENTS_PER_REQUEST_MAX, CardRefused, Ended, EventKind, SessionState, TypedCard
 from card_terminal.readers import Reading
-from tests.card_terminal.world import HonestServer, Killed, Station, TurnedClock, Wire
+from tests.card_terminal.honest_server import HonestServer, TurnedClock
+from tests.card_terminal.world import Killed, Station, Wire
 
 MINUTE_MS = 60_000
 

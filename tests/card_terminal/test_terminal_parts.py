@@ -25,7 +25,8 @@ from card_terminal.readers.simulated import SimulatedReader, UnknownCardError
 from card_terminal.screen import Candidate
 from card_terminal.settings import SettingsError
 from card_terminal.store import Store
-from tests.card_terminal.world import TurnedClock, Wire
+from tests.card_terminal.honest_server import TurnedClock
+from tests.card_terminal.world import Wire
 
 WITH_SESSION = {State.ACTIVE, State.OTHER, State.ENDING, State.CALLING, State.TAKING_OVER}
 

@@ -19,7 +19,7 @@ from flask import Flask, jsonify, request
 from werkzeug.serving import make_server
 
 from card_terminal.protocol import SessionState
-from tests.card_terminal.world import HonestServer, TurnedClock
+from tests.card_terminal.honest_server import HonestServer, TurnedClock
 
 SPEED = 60
 SIMULATED = "2009-03-02T08:00:00+00:00"

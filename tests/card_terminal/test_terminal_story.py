@@ -6,7 +6,8 @@ import pytest
 
 from card_terminal.flow import State
 from card_terminal.protocol import EndCause, Ended, EventKind, SessionState
-from tests.card_terminal.world import FEN_PER_MINUTE, HonestServer, Station, TurnedClock, Wire
+from tests.card_terminal.honest_server import FEN_PER_MINUTE, HonestServer, TurnedClock
+from tests.card_terminal.world import Station, Wire
 
 
 def start(station: Station, card: str = "1001", *, minutes: int | None = None, pin: str | None = None) -> None:

@@ -14,7 +14,7 @@ from app.cards import service as cards
 from app.cards.models import Card
 from app.devices import service as devices
 from app.sessions.models import CardSession, OfflineReserve, SessionStatus
-from app.sessions.offline import lists, switching
+from app.sessions.offline import making, switching
 from card_terminal.flow import State
 from card_terminal.protocol import ReaderState
 from card_terminal.readers.ntag424 import EmulatedChip
@@ -106,7 +106,7 @@ class Desk:
     def get_newer_list(self) -> None:
         """Have the list made that is due, and wait until the terminal has it."""
         before = self.terminal.offline.version
-        assert lists.prepare_due(self.site.database, settings=self.site.settings, at=clock.now(), limit=10) > 0
+        assert making.prepare_due(self.site.database, settings=self.site.settings, at=clock.now(), limit=10) > 0
         self.terminal.delivery.say_hello(reader=ReaderState.OK)
         wait_until(lambda: self.terminal.offline.version > before, what="the list")
         self.terminal.delivery.say_hello(reader=ReaderState.OK)
