@@ -24,8 +24,8 @@ from app.devices import limits, messages
 from app.devices.boxes import watching
 from app.reconciliation import adjusting
 from app.reconciliation import service as reconciliation
-from app.sessions import service as sessions
-from app.sessions.offline import lists as offline_lists
+from app.sessions import ending
+from app.sessions.offline import making as offline_making
 from app.sessions.offline import reserves as offline_reserves
 from app.settings import Settings
 from app.subsidies import service as subsidies
@@ -77,7 +77,7 @@ def _reconcile(database: Database, settings: Settings) -> int:
 
 
 def _prepare_offline_lists(database: Database, settings: Settings) -> int:
-    return offline_lists.prepare_due(database, settings=settings, at=clock.now(), limit=LISTS_AT_ONCE)
+    return offline_making.prepare_due(database, settings=settings, at=clock.now(), limit=LISTS_AT_ONCE)
 
 
 JOBS = (
@@ -104,7 +104,7 @@ JOBS = (
     Job(
         name="end_forgotten_sessions",
         every_s=5,
-        run=_in_transaction(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=BATCH)),
+        run=_in_transaction(lambda session: ending.end_forgotten(session, at=clock.now(), limit=BATCH)),
     ),
     Job(name="prepare_offline_lists", every_s=10, run=_prepare_offline_lists),
     Job(

@@ -14,7 +14,7 @@ from app.people.models import Role
 from app.presentation import CENTER
 from app.problems import refuses
 from app.security import change, principal, require
-from app.sessions import queries, schemas, service
+from app.sessions import ending, queries, schemas
 from app.sessions.models import CardSession, Flag
 from app.sessions.offline import switching
 from app.sessions.offline.switching import OfflineLine
@@ -59,7 +59,7 @@ def close_session(session_id: UUID) -> dict[str, Any]:
     """End a forgotten session of your group's instrument: the time until now is charged, as far as it is held for."""
     closer = principal()
     database().run(
-        lambda session: service.close_forgotten(session, session_id=session_id, closer=closer, at=clock.now())
+        lambda session: ending.close_forgotten(session, session_id=session_id, closer=closer, at=clock.now())
     )
     with database().reader() as session:
         return _session(queries.get_session(session, session_id=session_id, reader=closer))

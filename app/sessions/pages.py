@@ -6,17 +6,18 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import page_links, page_number
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.presentation import CENTER, plain_yuan
 from app.security import change, principal, require
-from app.sessions import service
-from app.sessions.offline import lists, switching
+from app.sessions import ending
+from app.sessions.offline import making, switching
 from app.texts import _
 
 blueprint = Blueprint("sessions_pages", __name__)
 
-PAGE_SIZE, PAGE_MAX = 50, 10_000
+PAGE_SIZE = 50
 
 
 @blueprint.get("/on-now/<uuid:session_id>/end")
@@ -25,7 +26,7 @@ def confirm_close(session_id: UUID) -> Any:
     """Show what ending the session would charge and set free."""
     g.section = "reports_pages.on_now"
     with web.database().reader() as session:
-        closing = service.closing(session, session_id=session_id, closer=principal(), at=clock.now())
+        closing = ending.closing(session, session_id=session_id, closer=principal(), at=clock.now())
         return render_template("sessions/close.html", closing=closing)
 
 
@@ -35,7 +36,7 @@ def close(session_id: UUID) -> Any:
     """End the session and charge the time until now."""
     closer, at = principal(), clock.now()
     row = web.database().run(
-        lambda session: service.close_forgotten(session, session_id=session_id, closer=closer, at=at)
+        lambda session: ending.close_forgotten(session, session_id=session_id, closer=closer, at=at)
     )
     flash(_("The session is ended; %(amount)s were charged.", amount=plain_yuan(row.amount_fen or 0)), "good")
     return redirect(url_for("reports_pages.on_now"))
@@ -46,19 +47,15 @@ def close(session_id: UUID) -> Any:
 def offline() -> Any:
     """Show which terminals may start alone, by which list, and what is held for it."""
     g.section = "devices_pages.overview"
-    text = request.args.get("page", "")
-    page = (
-        min(max(1, int(text)), PAGE_MAX) if text.isascii() and text.isdigit() and len(text) < len(str(PAGE_MAX)) else 1
-    )
+    page = page_number()
     with web.database().reader() as session:
         found = switching.lines(session, limit=PAGE_SIZE + 1, offset=(page - 1) * PAGE_SIZE)
         return render_template(
             "sessions/offline.html",
             lines=found[:PAGE_SIZE],
-            page=page,
-            has_more=len(found) > PAGE_SIZE,
+            links=page_links(page, has_more=len(found) > PAGE_SIZE),
             now=clock.now(),
-            renewed_after=lists.RENEWED_AFTER,
+            renewed_after=making.RENEWED_AFTER,
         )
 
 

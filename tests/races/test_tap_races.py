@@ -13,7 +13,7 @@ from app import clock
 from app.books import BookRole
 from app.db import Database
 from app.devices.models import TerminalAnswer
-from app.sessions import service
+from app.sessions import ending
 from app.sessions.models import SessionStatus
 from card_terminal import protocol
 from tests.app import taps
@@ -130,7 +130,7 @@ def test_an_end_and_the_job_for_forgotten_sessions_charge_once(site: Site, _roun
     _start(terminal, card, session_id)
     clock_at = taps.advance(timedelta(hours=1, seconds=1))
     assert _end_forgotten(site) == 1
-    clock_at = taps.advance(service.FORGOTTEN_AFTER)
+    clock_at = taps.advance(ending.FORGOTTEN_AFTER)
     ended = terminal.event(protocol.Ended(session_id=session_id, elapsed_ms=600_000, cause=protocol.EndCause.TAPPED))
     assert clock_at <= clock.now()
 
@@ -147,7 +147,7 @@ def test_an_end_and_the_job_for_forgotten_sessions_charge_once(site: Site, _roun
 
 
 def _end_forgotten(site: Site) -> int:
-    return site.database.run(lambda session: service.end_forgotten(session, at=clock.now(), limit=10))
+    return site.database.run(lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))
 
 
 def _start(terminal: Tap, card: CardInHand, session_id: object) -> None:

@@ -154,9 +154,10 @@ def set_allowances(
     return instrument
 
 
-def get_instrument(session: Session, *, instrument_id: int) -> Instrument:
-    """Give an instrument with its group, unit and sub-center. Refuses NOT_FOUND."""
-    instrument = session.scalar(_with_homes().where(Instrument.id == instrument_id))
+def get_instrument(session: Session, *, instrument_id: int, lock: bool = False) -> Instrument:
+    """Give an instrument with its group, unit and sub-center, on request with its row locked. Refuses NOT_FOUND."""
+    query = _with_homes().where(Instrument.id == instrument_id)
+    instrument = session.scalar(query.with_for_update(key_share=True, of=Instrument) if lock else query)
     if instrument is None:
         raise Refusal(Code.NOT_FOUND, instrument_id=instrument_id)
     return instrument

@@ -18,9 +18,9 @@ from app.cards.models import Card, CardAccount, CardClass, CardStatus
 from app.db import Database
 from app.people import passwords
 from app.people.models import AuditEntry, Role
-from app.sessions import service as sessions
+from app.sessions import ending
 from app.sessions.models import OPEN_STATUSES, CardSession, OfflineList
-from app.sessions.offline import lists, switching
+from app.sessions.offline import making, switching
 from app.settings import Settings
 from card_terminal import protocol
 from tests.app import builders, taps
@@ -204,7 +204,7 @@ def test_a_stopped_uid_is_followed_by_a_chip_and_stands_on_no_terminals_list(sit
         switching.switch(session, instrument_id=terminal.instrument_id, **values)
 
     site.database.run(offline)
-    assert lists.prepare_due(site.database, settings=site.settings, at=clock.now(), limit=10) == 1
+    assert making.prepare_due(site.database, settings=site.settings, at=clock.now(), limit=10) == 1
     with site.database.reader() as session:
         assert session.get_one(Card, card.id).status is CardStatus.REPLACED
         assert session.query(OfflineList).one().hot_uids == []
@@ -231,7 +231,7 @@ class Day:
             if answer.status_code == 200:
                 self.open[session_id], self.began[session_id] = terminal, clock.now()
         elif what == "give_up":
-            self.site.database.run(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+            self.site.database.run(lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))
         elif self.open:
             session_id, terminal = next(iter(self.open.items()))
             self.go_on(what, session_id, terminal, minutes=minutes)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from app import clock
-from app.sessions import service
+from app.sessions import ending
 from app.sessions.models import Flag, SessionStatus
 from card_terminal import protocol
 from tests.app import taps
@@ -75,4 +75,4 @@ def _cut_off_after_its_hold(site: Site, terminal: Tap, card: CardInHand, session
 
 
 def _end_forgotten(site: Site) -> int:
-    return site.database.run(lambda session: service.end_forgotten(session, at=clock.now(), limit=10))
+    return site.database.run(lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))

@@ -13,7 +13,7 @@ from app.books import Book, BookRole, TransferCode
 from app.db import Database
 from app.people.models import Role
 from app.people.principals import Grant, Principal
-from app.sessions import money, service
+from app.sessions import ending, money
 from app.sessions.models import CardSession, SessionStatus
 from app.settings import Settings
 from card_terminal import protocol
@@ -256,9 +256,9 @@ def test_the_bill_of_a_session_closed_by_hand_is_that_of_the_times_it_shows(site
 
     at = started_at + timedelta(seconds=70.7)
     with site.database.reader() as session:
-        said = service.closing(session, session_id=session_id, closer=operator, at=at)
+        said = ending.closing(session, session_id=session_id, closer=operator, at=at)
     closed = site.database.run(
-        lambda session: service.close_forgotten(session, session_id=session_id, closer=operator, at=at)
+        lambda session: ending.close_forgotten(session, session_id=session_id, closer=operator, at=at)
     )
 
     assert closed.ended_at == datetime(2026, 11, 23, 10, 1, 59, 600_000, tzinfo=UTC)
@@ -289,7 +289,7 @@ def test_a_hold_that_never_started_is_given_back_when_its_time_is_over(site: Sit
 
 def _end_forgotten(site: Site, *, after: timedelta) -> int:
     at = taps.advance(after)
-    return site.database.run(lambda session: service.end_forgotten(session, at=at, limit=200))
+    return site.database.run(lambda session: ending.end_forgotten(session, at=at, limit=200))
 
 
 def test_a_hold_that_was_gone_before_the_end_is_charged_from_the_purses_and_flagged(
@@ -334,7 +334,7 @@ def test_an_end_that_the_ledger_refuses_waits_for_a_person_and_changes_nothing(
 
 
 def test_sessions_that_cannot_be_ended_keep_no_other_open(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "ENDS_AT_ONCE", 1)
+    monkeypatch.setattr(ending, "ENDS_AT_ONCE", 1)
     broken = [uuid4(), uuid4()]
     sound = uuid4()
     for session_id in (*broken, sound):

@@ -19,9 +19,9 @@ from app.db import Database
 from app.devices import service as devices
 from app.devices.models import ServerKey, TerminalAnswer
 from app.people.models import Role
-from app.sessions import service as sessions
+from app.sessions import ending
 from app.sessions.models import Flag, OfflineReserve, SessionStatus
-from app.sessions.offline import lists, reserves, switching
+from app.sessions.offline import making, reserves, switching
 from card_terminal import protocol
 from card_terminal.crypto.keys import KeySlot
 from tests.app import builders, taps
@@ -61,7 +61,7 @@ def switch_on(site: Site, terminal: Tap, *, strict: bool = True) -> None:
 
 
 def prepare(site: Site) -> int:
-    return lists.prepare_due(site.database, settings=site.settings, at=clock.now(), limit=10)
+    return making.prepare_due(site.database, settings=site.settings, at=clock.now(), limit=10)
 
 
 def hello(terminal: Tap, *, offline_version: int = 0) -> dict[str, Any]:
@@ -327,7 +327,7 @@ def test_what_nobody_ended_is_charged_for_what_it_was_allowed_and_no_more(site: 
     session_id = uuid4()
     terminal.report(began(content, card, session_id, ago=11 * HOUR, limit_fen=30_00, minutes=60))
     for _ in range(3):
-        run(site, lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+        run(site, lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))
         taps.advance(3 * HOUR)
     row = site.session(session_id)
     assert (row.status, row.amount_fen) == (SessionStatus.AUTO_ENDED, 30_00)

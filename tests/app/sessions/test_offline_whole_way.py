@@ -30,7 +30,8 @@ from tests.app import builders, taps
 from tests.app.cards.bench import new_bench
 from tests.app.sessions.test_offline import prepare, release, switch_on
 from tests.app.taps import Site
-from tests.card_terminal.world import Station, TurnedClock
+from tests.card_terminal.honest_server import TurnedClock
+from tests.card_terminal.world import Station
 
 HOUR_MS = 3_600_000
 

@@ -8,7 +8,7 @@ from app.people.models import Role
 from app.people.principals import Grant, Principal
 from app.reconciliation import adjusting
 from app.reconciliation.models import Cause
-from app.sessions import service
+from app.sessions import ending
 from card_terminal import protocol
 from tests.app import builders, taps
 from tests.app.sessions.test_offline import (
@@ -45,10 +45,10 @@ def test_staff_read_before_what_ending_a_use_without_the_network_charges(site: S
     closer = _operator(site)
 
     with site.database.reader() as session:
-        told = service.closing(session, session_id=session_id, closer=closer, at=clock.now())
+        told = ending.closing(session, session_id=session_id, closer=closer, at=clock.now())
         told_fen, set_free_fen = told.charged_fen, told.set_free_fen
     row = site.database.run(
-        lambda session: service.close_forgotten(session, session_id=session_id, closer=closer, at=clock.now())
+        lambda session: ending.close_forgotten(session, session_id=session_id, closer=closer, at=clock.now())
     )
 
     assert (told_fen, set_free_fen) == (row.amount_fen, 99_83 - 99_50)
@@ -63,7 +63,7 @@ def test_what_staff_end_leaves_its_rest_reserved_for_the_list_that_is_still_in_f
     assert reserved_fen(site, card) == 0
 
     site.database.run(
-        lambda session: service.close_forgotten(session, session_id=session_id, closer=_operator(site), at=clock.now())
+        lambda session: ending.close_forgotten(session, session_id=session_id, closer=_operator(site), at=clock.now())
     )
 
     charged_fen = site.session(session_id).amount_fen or 0

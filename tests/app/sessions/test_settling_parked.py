@@ -15,7 +15,7 @@ from app.people.models import Role
 from app.people.principals import Grant, Principal
 from app.people.service import audit_trail
 from app.reconciliation import parked
-from app.sessions import service as sessions
+from app.sessions import ending
 from app.sessions.models import Flag, SessionStatus
 from card_terminal import protocol
 from tests.app import builders, taps
@@ -30,7 +30,7 @@ def test_a_late_end_of_a_forgotten_session_gives_back_what_was_charged_too_much_
     terminal, card, session_id = _running(site, minutes=60)
     taps.advance(4 * HOURS)
     for _ in range(2):
-        site.database.run(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+        site.database.run(lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))
     assert site.session(session_id).status is SessionStatus.AUTO_ENDED
     assert site.balances(card).principal_fen == 70_00
     late = terminal.end(session_id, minutes=20)
@@ -62,7 +62,7 @@ def test_a_start_told_by_a_terminal_that_was_revoked_can_be_applied_also_when_it
         lambda session: devices.revoke(session, terminal_id=terminal.terminal_id, actor="admin", at=clock.now())
     )
     taps.advance(2 * HOURS)
-    site.database.run(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+    site.database.run(lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))
     assert terminal.report(protocol.Started(session_id=session_id))[0]["reason"] == "DEVICE_REVOKED"
     waiting = _waiting(site)
     assert waiting.choices == (Settlement.APPLIED, Settlement.DISMISSED)
@@ -203,7 +203,7 @@ def test_a_session_without_a_sign_of_life_is_stale_until_the_next_one_and_its_en
     )
 
     def look() -> tuple[SessionStatus, str]:
-        site.database.run(lambda session: sessions.end_forgotten(session, at=clock.now(), limit=10))
+        site.database.run(lambda session: ending.end_forgotten(session, at=clock.now(), limit=10))
         return site.session(session_id).status, terminal.ask(hello).get_json()["session_state"]
 
     taps.advance(timedelta(minutes=29))
