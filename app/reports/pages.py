@@ -1,13 +1,13 @@
 """What people read: home, instruments, statement, charges with their evidence, ledger view, wall, today."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
 
 from app import clock, labels, periods, web
+from app.asking import Links, asked_whole, here, month_links, page_links, page_number
 from app.books import Book, BookRole
 from app.errors import Code, Refusal
 from app.exports.download import send_sheet, wanted_format
@@ -17,14 +17,12 @@ from app.presentation import CENTER
 from app.reconciliation import service as reconciliation
 from app.reports import evidence_schemas, hours_sheets, picture, service, sheets, wording
 from app.security import change, principal, principal_or_none, require
-from app.spans import Span, read_span
+from app.spans import read_span
 from app.texts import _
 
 blueprint = Blueprint("reports_pages", __name__)
 
 SEARCH_LENGTH_MAX = 100
-PAGE_MAX = 10_000
-DIGITS_MAX = 10
 WATCHES_INSTRUMENTS = (Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, *CENTER)
 HOMES = (
     (CENTER, "reports_pages.today"),
@@ -32,14 +30,6 @@ HOMES = (
     ((Role.GROUP_OPERATOR,), "reports_pages.on_now"),
     ((Role.CARDHOLDER,), "cards_pages.accounts"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Where the pages before and after this one are; empty: there is none."""
-
-    previous_url: str = ""
-    next_url: str = ""
 
 
 @blueprint.app_template_filter("posting_word")
@@ -62,8 +52,8 @@ def catalog() -> Any:
     """Show all instruments with what they do now; open to everyone."""
     search = request.args.get("search", "").strip()[:SEARCH_LENGTH_MAX]
     chosen_class = request.args.get("class", "")[:SEARCH_LENGTH_MAX]
-    unit_id = _whole("unit", default=0)
-    page = _page()
+    unit_id = asked_whole("unit", default=0)
+    page = page_number()
     with web.database().reader() as session:
         listing = service.catalog(
             session, at=clock.now(), search=search, instrument_class=chosen_class, unit_id=unit_id or None, page=page
@@ -76,7 +66,7 @@ def catalog() -> Any:
             classes=service.classes(session),
             unit_id=unit_id,
             units=service.units(session),
-            links=_links(page, has_more=listing.has_more),
+            links=page_links(page, has_more=listing.has_more),
         )
 
 
@@ -108,10 +98,10 @@ def set_allowances(instrument_id: int) -> Any:
 @require(Role.CARDHOLDER)
 def charges() -> Any:
     """List the customer's card sessions, each leading to its evidence."""
-    page = _page()
+    page = page_number()
     with web.database().reader() as session:
         found = service.charges_of_customer(session, reader=principal(), page=page)
-        return render_template("reports/charges.html", found=found, links=_links(page, has_more=found.has_more))
+        return render_template("reports/charges.html", found=found, links=page_links(page, has_more=found.has_more))
 
 
 @blueprint.get("/charges/<uuid:session_id>")
@@ -170,7 +160,7 @@ def statement(account_id: int) -> Any:
             **({} if form is None else {"transfers_max": service.TRANSFERS_IN_FILE_MAX}),
         )
         if form is None:
-            return render_template("reports/statement.html", found=found, file_url=_here, **_months(month))
+            return render_template("reports/statement.html", found=found, file_url=here, **_months(month))
         if not found.complete:
             raise Refusal(Code.EXPORT_TOO_LARGE, maximum_lines=service.TRANSFERS_IN_FILE_MAX)
         return send_sheet(sheets.statement_sheet(found, days=str(month)), form)
@@ -216,14 +206,14 @@ def ledger_view() -> Any:
 def unit_account(unit_id: int) -> Any:
     """Show the transfers that make up what is owed to a unit."""
     g.section = "reports_pages.ledger_view"
-    page = _page()
+    page = page_number()
     with web.database().reader() as session:
         found = service.unit_account(session, unit_id=unit_id, reader=principal(), page=page)
         return render_template(
             "reports/unit_account.html",
             found=found,
             book_id=Book(BookRole.UNIT_PAYABLE, unit_id).id,
-            links=_links(page, has_more=found.has_more),
+            links=page_links(page, has_more=found.has_more),
         )
 
 
@@ -232,7 +222,7 @@ def unit_account(unit_id: int) -> Any:
 def instrument_charges(instrument_id: int) -> Any:
     """Show a month's charges on one instrument."""
     g.section = "reports_pages.ledger_view"
-    month, zone, page = _month(), web.settings().site_timezone, _page()
+    month, zone, page = _month(), web.settings().site_timezone, page_number()
     with web.database().reader() as session:
         found = service.charges_of_instrument(
             session,
@@ -246,7 +236,7 @@ def instrument_charges(instrument_id: int) -> Any:
             "reports/instrument_charges.html",
             instrument=found.instrument,
             found=found.charges,
-            page_links=_links(page, has_more=found.charges.has_more),
+            page_links=page_links(page, has_more=found.charges.has_more),
             **_months(month),
         )
 
@@ -261,7 +251,9 @@ def machine_hours() -> Any:
         found = service.machine_hours(session, reader=principal(), since=span.since, until=span.until, at=clock.now())
         if form is not None:
             return send_sheet(hours_sheets.instruments_sheet(found, span=span), form)
-        return render_template("reports/machine_hours.html", found=found, file_url=_here, **_days(span))
+        return render_template(
+            "reports/machine_hours.html", found=found, file_url=here, span=span, links=month_links(span)
+        )
 
 
 @blueprint.get("/machine-hours/<int:instrument_id>")
@@ -271,7 +263,7 @@ def machine_hours_of(instrument_id: int) -> Any:
     g.section = "reports_pages.machine_hours"
     zone, form = web.settings().site_timezone, wanted_format()
     present = periods.Month.of(clock.now(), zone=zone).year
-    year = min(max(_whole("year", default=present), periods.FIRST_YEAR), present)
+    year = min(max(asked_whole("year", default=present), periods.FIRST_YEAR), present)
     bounds = [periods.Month(year, month).since(zone) for month in range(1, 13)]
     bounds.append(periods.Month(year, 12).until(zone))
     with web.database().reader() as session:
@@ -287,9 +279,9 @@ def machine_hours_of(instrument_id: int) -> Any:
             found=found,
             instrument=found.lines[0].instrument,
             year=year,
-            file_url=_here,
+            file_url=here,
             links=Links(
-                previous_url=_here(year=str(year + 1)) if year < present else "", next_url=_here(year=str(year - 1))
+                previous_url=here(year=str(year + 1)) if year < present else "", next_url=here(year=str(year - 1))
             ),
         )
 
@@ -325,44 +317,7 @@ def _months(month: periods.Month) -> dict[str, Any]:
     return {
         "month": month,
         "links": Links(
-            previous_url=_here(month=str(month.next)) if month < present else "",
-            next_url=_here(month=str(month.previous)),
+            previous_url=here(month=str(month.next)) if month < present else "",
+            next_url=here(month=str(month.previous)),
         ),
     }
-
-
-def _days(span: Span) -> dict[str, Any]:
-    """Give what a page shows to choose its days; only a month has neighbours."""
-    links = Links()
-    if span.month is not None:
-        later = _here(month=str(span.month.next)) if span.until <= clock.now() else ""
-        links = Links(previous_url=later, next_url=_here(month=str(span.month.previous)))
-    return {"span": span, "links": links}
-
-
-def _page(name: str = "page") -> int:
-    return max(1, _whole(name, default=1))
-
-
-def _whole(name: str, *, default: int) -> int:
-    text = request.args.get(name, "")
-    return (
-        int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS_MAX and int(text) <= PAGE_MAX else default
-    )
-
-
-def _links(page: int, *, has_more: bool, name: str = "page") -> Links:
-    return Links(
-        previous_url=_here(**{name: str(page - 1)}) if page > 1 else "",
-        next_url=_here(**{name: str(page + 1)}) if has_more else "",
-    )
-
-
-def _here(**changed: str) -> str:
-    """Give the present address with some of its values changed."""
-    values: dict[str, Any] = dict(request.args.items()) | dict(request.view_args or {}) | changed
-    values.pop("lang", None)
-    if "month" in changed:
-        values.pop("since", None)
-        values.pop("until", None)
-    return url_for(request.endpoint or "reports_pages.home", **values)

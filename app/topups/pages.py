@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from app import clock, money, web
+from app.asking import given_whole
 from app.cards import service as cards
 from app.errors import Code, Refusal
 from app.people.models import Role
@@ -24,7 +25,6 @@ SUGGESTED_FEN = (100_00, 200_00, 500_00, 1_000_00)
 NUMBER_LENGTH_MAX = 40
 REFERENCE_LENGTH_MAX = 64
 REASON_LENGTH_MAX = 200
-DIGITS_MAX = 16
 
 
 @blueprint.get("/top-up")
@@ -120,7 +120,7 @@ def review_counter() -> Any:
 def enter() -> Any:
     """Enter money received; it is credited when another person approves it."""
     maker, at = principal(), clock.now()
-    wish = _counter_wish(account_id=_whole("account_id"))
+    wish = _counter_wish(account_id=given_whole("account_id"))
     top_up = web.database().run(
         lambda session: service.begin_counter_top_up(session, wish=wish, maker=maker, settings=web.settings(), at=at)
     )
@@ -148,7 +148,9 @@ def decide(top_up_id: UUID) -> Any:
 
 
 def _online_wish() -> Wish:
-    return Wish(id=_request_id(), account_id=_whole("account_id"), amount_fen=_amount_fen(), method=TopUpMethod.ONLINE)
+    return Wish(
+        id=_request_id(), account_id=given_whole("account_id"), amount_fen=_amount_fen(), method=TopUpMethod.ONLINE
+    )
 
 
 def _counter_wish(*, account_id: int) -> Wish:
@@ -182,13 +184,6 @@ def _amount_fen() -> int:
         return money.parse_yuan(text)
     except ValueError as error:
         raise Refusal(Code.VALIDATION_FAILED, fields={"amount": [_("An amount in yuan, such as 100.00")]}) from error
-
-
-def _whole(name: str) -> int:
-    text = request.form.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) < DIGITS_MAX):
-        raise Refusal(Code.VALIDATION_FAILED, fields={name: ["1, 2, 3, …"]})
-    return int(text)
 
 
 def _posted(top_up: Any) -> dict[str, Any]:

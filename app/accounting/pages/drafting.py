@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from app import clock, money, problems, web
 from app.accounting import service
 from app.accounting.models import DraftStatus, VoucherDraft
-from app.accounting.pages.common import READERS, TEXT_LENGTH_MAX, blueprint, given_text, page_links, page_number
+from app.accounting.pages.common import READERS, TEXT_LENGTH_MAX, blueprint
 from app.accounting.service import Wish, WishLine
+from app.asking import given_text, page_links, page_number
 from app.books import BookRole, OwnerKind
 from app.books import chart as current_chart
 from app.errors import Code, Refusal, RefusalText

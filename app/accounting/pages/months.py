@@ -6,7 +6,8 @@ from flask import flash, redirect, render_template, request, url_for
 
 from app import clock, web
 from app.accounting import service
-from app.accounting.pages.common import READERS, blueprint, given_text
+from app.accounting.pages.common import READERS, blueprint
+from app.asking import given_text
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.periods import Month

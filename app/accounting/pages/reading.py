@@ -9,17 +9,9 @@ import ledger
 from app import books, clock, web
 from app.accounting import service, sheets
 from app.accounting.cursors import cursor_text, read_cursor
-from app.accounting.pages.common import (
-    READERS,
-    asked_span,
-    asked_text,
-    blueprint,
-    here,
-    page_links,
-    page_number,
-    span_links,
-)
+from app.accounting.pages.common import READERS, asked_span, blueprint, span_links
 from app.accounting.service import Wanted
+from app.asking import asked_text, here, page_links, page_number
 from app.books import BookRole
 from app.errors import Code, Refusal
 from app.exports.download import send_sheet, send_text, wanted_format

@@ -8,24 +8,18 @@ from flask import Response, flash, redirect, render_template, request, send_file
 from sqlalchemy.orm import Session
 
 from app import web
+from app.asking import asked_choice, asked_text, digits, given_text, here, page_links, page_number
 from app.cards import life, listing, numbers, printing, service, stations, uids, works
 from app.cards.life import Event
 from app.cards.listing import Show
 from app.cards.making import Stage, Trouble
 from app.cards.models import Card, CardClass, CardStatus, CardWork, StationStatus, WorkPurpose
 from app.cards.pages.common import (
-    DIGITS_MAX,
     PAGE_SIZE,
     TEXT_LENGTH_MAX,
-    asked_choice,
-    asked_text,
     blueprint,
     given_day,
     given_pin,
-    given_text,
-    here,
-    page_links,
-    page_number,
     today,
     usual_last_day,
 )
@@ -227,7 +221,7 @@ def live(card_id: int) -> Any:
 def print_cards() -> Any:
     """Give the faces of the chosen cards as a PDF: ten to a page, or as labels for cards that are printed already."""
     typed = request.form.getlist("card")
-    chosen = [int(each) for each in typed if each.isascii() and each.isdigit() and len(each) <= DIGITS_MAX]
+    chosen = [number for number in map(digits, typed) if number is not None]
     if not 0 < len(chosen) <= printing.CARDS_MAX:
         raise Refusal(Code.VALIDATION_FAILED, fields={"card": [f"1–{printing.CARDS_MAX}"]})
     form = printing.Form.LABELS if request.form.get("form") == printing.Form.LABELS else printing.Form.FACES

@@ -7,17 +7,9 @@ from uuid import UUID
 from flask import flash, redirect, render_template, url_for
 
 from app import clock, web
+from app.asking import asked_text, given_text, here, page_links, page_number
 from app.cards import keys, patience, stations, works
-from app.cards.pages.common import (
-    PAGE_SIZE,
-    TEXT_LENGTH_MAX,
-    asked_text,
-    blueprint,
-    given_text,
-    here,
-    page_links,
-    page_number,
-)
+from app.cards.pages.common import PAGE_SIZE, TEXT_LENGTH_MAX, blueprint
 from app.cards.pages.counter import progress
 from app.errors import Code, Refusal
 from app.people.models import Role

@@ -5,16 +5,9 @@ from typing import Any
 from flask import flash, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import given_text, page_links, page_number
 from app.devices.boxes import alarms as alarms_service
-from app.devices.pages.common import (
-    ACKNOWLEDGERS,
-    PAGE_SIZE,
-    READERS,
-    blueprint,
-    given_text,
-    page_links,
-    page_number,
-)
+from app.devices.pages.common import ACKNOWLEDGERS, NOTE_LENGTH_MAX, PAGE_SIZE, READERS, blueprint
 from app.devices.wording import alarm_words
 from app.security import principal, require
 from app.texts import _
@@ -43,7 +36,7 @@ def alarms() -> Any:
 @require(*ACKNOWLEDGERS)
 def acknowledge(alarm_id: int) -> Any:
     """Write down that somebody has seen an alarm and takes care of it; it stays open until its trouble has passed."""
-    note, reader, at = given_text("note", required=False), principal(), clock.now()
+    note, reader, at = given_text("note", required=False, length_max=NOTE_LENGTH_MAX), principal(), clock.now()
     web.database().run(
         lambda session: alarms_service.acknowledge(session, alarm_id=alarm_id, note=note, reader=reader, at=at)
     )

@@ -8,24 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import clock, web
+from app.asking import asked_choice, asked_text, given_text, given_whole, here, page_links, page_number
 from app.devices.boxes import details, enrolment, listing
 from app.devices.boxes.enrolment import BoxPassword
 from app.devices.boxes.listing import Order, Show
 from app.devices.boxes.visibility import box_of, present_places
-from app.devices.pages.common import (
-    ACKNOWLEDGERS,
-    PAGE_SIZE,
-    READERS,
-    TEXT_LENGTH_MAX,
-    asked_choice,
-    asked_text,
-    blueprint,
-    given_text,
-    given_whole,
-    here,
-    page_links,
-    page_number,
-)
+from app.devices.pages.common import ACKNOWLEDGERS, PAGE_SIZE, READERS, TEXT_LENGTH_MAX, blueprint
 from app.devices.pages.pictures import clock_picture
 from app.devices.wording import alarm_words, offset_words
 from app.errors import Code, Refusal

@@ -6,12 +6,13 @@ from flask import flash, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 
 from app import clock, web
+from app.asking import asked_text, digits, given_whole
 from app.devices.boxes import calibrating
 from app.devices.boxes.calibrating import BRIDGE_S_DEFAULT, DAYS_DEFAULT, DAYS_MAX, DAYS_MIN, Work
 from app.devices.boxes.power import power_histogram
 from app.devices.boxes.visibility import box_of, present_places
 from app.devices.models import CalibrationAttempt
-from app.devices.pages.common import DIGITS_MAX, READERS, asked_text, blueprint, given_whole, power_w
+from app.devices.pages.common import READERS, blueprint, power_w
 from app.devices.pages.pictures import histogram_picture
 from app.errors import Code, Refusal
 from app.people.models import Role
@@ -128,7 +129,8 @@ def _bridge_s(text: str, *, default: int) -> int:
     typed = text.strip()
     if not typed:
         return default
-    bridge_s = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) <= DIGITS_MAX else -1
+    number = digits(typed)
+    bridge_s = -1 if number is None else number
     calibrating.check_bridge(bridge_s)
     return bridge_s
 

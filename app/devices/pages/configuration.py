@@ -5,9 +5,10 @@ from typing import Any
 from flask import flash, redirect, render_template, request, url_for
 
 from app import web
+from app.asking import given_whole
 from app.devices.boxes import configuring
 from app.devices.boxes.visibility import box_of
-from app.devices.pages.common import READERS, blueprint, given_whole, power_w
+from app.devices.pages.common import READERS, blueprint, power_w
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.security import change, principal, require

@@ -5,18 +5,10 @@ from typing import Any
 from flask import flash, redirect, render_template, request, url_for
 
 from app import web
+from app.asking import given_text, given_whole, here, page_links, page_number
 from app.devices.boxes import dead_letters as letters_service
 from app.devices.boxes.dead_letters import Wanted, readable
-from app.devices.pages.common import (
-    PAGE_SIZE,
-    TEXT_LENGTH_MAX,
-    blueprint,
-    given_text,
-    given_whole,
-    here,
-    page_links,
-    page_number,
-)
+from app.devices.pages.common import NOTE_LENGTH_MAX, PAGE_SIZE, TEXT_LENGTH_MAX, blueprint
 from app.people.models import Role
 from app.presentation import CENTER
 from app.security import change, require
@@ -50,7 +42,7 @@ def note_dead_letters() -> Any:
         letters_service.note_seen,
         wanted=wanted,
         until_id=given_whole("until_id"),
-        note=given_text("note", required=False),
+        note=given_text("note", required=False, length_max=NOTE_LENGTH_MAX),
     )
     flash(_n("%(num)d dead letter is noted as seen.", "%(num)d dead letters are noted as seen.", noted), "good")
     return redirect(url_for("devices_pages.dead_letters", box=wanted.box or None))

@@ -10,22 +10,23 @@ from flask import flash, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 
 from app import clock, web
+from app.asking import given_text, here, page_links, page_number
 from app.devices import parked, service
 from app.devices.models import Revocation, Terminal, TerminalStatus
 from app.devices.pages.boxes import instrument_id_of, instruments
-from app.devices.pages.common import blueprint, given_text, here, page_links, page_number
+from app.devices.pages.common import blueprint
 from app.devices.service import EnrolmentCode
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.presentation import CENTER
 from app.security import change, principal, require
 from app.texts import _
+from card_terminal import protocol
 
 PAGE_SIZE = 100
 PARKED_COUNTED_MAX = 100
 # A terminal says hello every minute; three that are missing are no accident.
 SILENT_AFTER = timedelta(minutes=3)
-CLOCK_MS_MAX = 90_000
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 
@@ -172,5 +173,5 @@ def _line(found: Terminal, *, at: datetime) -> Line:
     return Line(
         terminal=found,
         is_silent=in_service and (found.last_seen_at is None or at - found.last_seen_at > SILENT_AFTER),
-        clock_off_s=None if ahead_ms is None or abs(ahead_ms) <= CLOCK_MS_MAX else round(ahead_ms / 1000),
+        clock_off_s=None if ahead_ms is None or abs(ahead_ms) <= protocol.CLOCK_SKEW_MAX_MS else round(ahead_ms / 1000),
     )

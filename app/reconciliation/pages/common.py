@@ -1,11 +1,9 @@
 """What the pages of reconciliation share: their blueprint, who may open them, and how forms are read."""
 
-from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, request, url_for
+from flask import Blueprint, request
 
 from app import money, web
 from app.errors import Code, Refusal
@@ -20,17 +18,8 @@ DECIDERS = (Role.SUB_CENTER_MANAGER, Role.CLERK, Role.APPROVER)
 ANSWERERS = (Role.GROUP_OPERATOR, *DECIDERS)
 SECTION = "reconciliation_pages.exceptions"
 NOTE_LENGTH_MIN, NOTE_LENGTH_MAX = 5, 1000
-PAGE_MAX, DIGITS_MAX = 10_000, 10
 
 blueprint = Blueprint("reconciliation_pages", __name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Where the pages before and after this one are; empty: there is none."""
-
-    previous_url: str = ""
-    next_url: str = ""
 
 
 def decider() -> Principal:
@@ -59,47 +48,12 @@ def read_amount(text: str, *, name: str = "amount") -> int:
     return amount_fen
 
 
-def asked_whole(name: str, *, default: int = 0) -> int:
-    """Give a whole number of the address; the default for anything else."""
-    text = request.args.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS_MAX else default
-
-
-def asked_page() -> int:
-    """Give the page that is asked for."""
-    return min(max(1, asked_whole("page", default=1)), PAGE_MAX)
-
-
-def given_whole(name: str) -> int:
-    """Give a whole number of the form. Raises Refusal VALIDATION_FAILED."""
-    text = request.form.get(name, "").strip()
-    if not (text.isascii() and text.isdigit() and len(text) < DIGITS_MAX):
-        raise Refusal(Code.VALIDATION_FAILED, fields={name: ["0–999999999"]})
-    return int(text)
-
-
 def given_day(name: str, *, zone: ZoneInfo, required: bool = True) -> datetime | None:
     """Give the midnight that begins a day of the form. Raises Refusal VALIDATION_FAILED."""
     text = request.form.get(name, "").strip()
     if not text and not required:
         return None
     return datetime.combine(read_day(name, text), time(), tzinfo=zone)
-
-
-def page_links(page: int, *, has_more: bool) -> Links:
-    """Give where the pages before and after this one are."""
-    return Links(
-        previous_url=here(page=str(page - 1)) if page > 1 else "", next_url=here(page=str(page + 1)) if has_more else ""
-    )
-
-
-def here(**changed: str) -> str:
-    """Give the present address with some of its values changed; an empty one is left out."""
-    values: dict[str, Any] = dict(request.args.items()) | dict(request.view_args or {}) | changed
-    values.pop("lang", None)
-    if "page" not in changed and changed.keys() - {"format"}:
-        values.pop("page", None)
-    return url_for(request.endpoint or SECTION, **{name: value for name, value in values.items() if value != ""})
 
 
 def zone() -> ZoneInfo:

@@ -6,21 +6,13 @@ from uuid import UUID
 from flask import flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import page_links, page_number
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.presentation import plain_yuan
 from app.reconciliation import adjusting, contests, recording
 from app.reconciliation.models import ContestStatus
-from app.reconciliation.pages.common import (
-    ANSWERERS,
-    SECTION,
-    STAFF,
-    asked_page,
-    blueprint,
-    given_note,
-    page_links,
-    read_amount,
-)
+from app.reconciliation.pages.common import ANSWERERS, SECTION, STAFF, blueprint, given_note, read_amount
 from app.security import principal, require
 from app.texts import _
 
@@ -29,7 +21,7 @@ from app.texts import _
 @require(Role.GROUP_OPERATOR, *STAFF)
 def contest_list() -> Any:
     """List the contests, the one whose answer is due first on top."""
-    page, asked = asked_page(), request.args.get("status", "")
+    page, asked = page_number(), request.args.get("status", "")
     with web.database().reader() as session:
         found = contests.list_contests(
             session,

@@ -6,23 +6,12 @@ from uuid import UUID
 from flask import flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import asked_whole, here, page_links, page_number
 from app.errors import Code, Refusal
 from app.presentation import plain_yuan
 from app.reconciliation import adjusting, contests, policies, queue, recording, service
 from app.reconciliation.models import ADJUSTING, ChargeVerdict, Review
-from app.reconciliation.pages.common import (
-    DECIDERS,
-    SECTION,
-    STAFF,
-    asked_page,
-    asked_whole,
-    blueprint,
-    decider,
-    given_note,
-    here,
-    page_links,
-    read_amount,
-)
+from app.reconciliation.pages.common import DECIDERS, SECTION, STAFF, blueprint, decider, given_note, read_amount
 from app.reconciliation.queue import Order, Wanted
 from app.security import principal, require
 from app.sessions.models import FLAGS_TO_REVIEW
@@ -40,7 +29,7 @@ def exceptions() -> Any:
         contested=request.args.get("which") == "contested",
         adjusted=request.args.get("which") == "adjusted",
         order=Order(order) if order in set(Order) else Order.OLDEST,
-        page=asked_page(),
+        page=page_number(),
     )
     with web.database().reader() as session:
         found = queue.queue(session, reader=principal(), wanted=wanted, at=clock.now())

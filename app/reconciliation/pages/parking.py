@@ -6,20 +6,13 @@ from uuid import UUID
 from flask import flash, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import given_whole, here, page_links, page_number
 from app.devices.models import Settlement
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.presentation import CENTER, plain_yuan
 from app.reconciliation import parked
-from app.reconciliation.pages.common import (
-    ANSWERERS,
-    asked_page,
-    blueprint,
-    given_note,
-    given_whole,
-    here,
-    page_links,
-)
+from app.reconciliation.pages.common import ANSWERERS, blueprint, given_note
 from app.security import principal, require
 from app.texts import _
 
@@ -30,7 +23,7 @@ PAGE_SIZE = 50
 @require(Role.GROUP_OPERATOR, Role.SUB_CENTER_MANAGER, *CENTER)
 def parked_queue() -> Any:
     """Show the events that wait for a person, or those that are settled."""
-    resolved, page = request.args.get("show") == "settled", asked_page()
+    resolved, page = request.args.get("show") == "settled", page_number()
     with web.database().reader() as session:
         found = parked.waiting_events(
             session,

@@ -5,6 +5,7 @@ from typing import Any
 from flask import flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import given_whole
 from app.errors import Code, Refusal
 from app.people.models import Role
 from app.reconciliation import policies
@@ -16,7 +17,6 @@ from app.reconciliation.pages.common import (
     decider,
     given_day,
     given_note,
-    given_whole,
     read_amount,
     zone,
 )

@@ -5,23 +5,11 @@ from typing import Any
 from flask import flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import asked_whole, given_whole, page_links, page_number
 from app.errors import Code, Refusal
 from app.reconciliation import ruling
 from app.reconciliation.models import RuleKind
-from app.reconciliation.pages.common import (
-    DECIDERS,
-    SECTION,
-    STAFF,
-    asked_page,
-    asked_whole,
-    blueprint,
-    decider,
-    given_day,
-    given_note,
-    given_whole,
-    page_links,
-    zone,
-)
+from app.reconciliation.pages.common import DECIDERS, SECTION, STAFF, blueprint, decider, given_day, given_note, zone
 from app.reconciliation.silence import DAY_MINUTES, Week
 from app.security import principal, require
 from app.texts import _
@@ -36,7 +24,7 @@ CLOCK_PARTS = 2
 def silence_rules() -> Any:
     """List what is normal at which instrument, by whom it was said, and what no longer holds."""
     g.section = SECTION
-    page = asked_page()
+    page = page_number()
     with web.database().reader() as session:
         found = ruling.list_rules(
             session,

@@ -6,9 +6,10 @@ from typing import Any
 from flask import g, render_template, request
 
 from app import clock, periods, web
+from app.asking import asked_whole, here, page_links, page_number
 from app.exports.download import send_sheet, wanted_format
 from app.reconciliation import totals
-from app.reconciliation.pages.common import SECTION, STAFF, asked_page, asked_whole, blueprint, here, page_links, zone
+from app.reconciliation.pages.common import SECTION, STAFF, blueprint, zone
 from app.reconciliation.sheets import control_sheet
 from app.security import principal, require
 
@@ -20,7 +21,7 @@ ONE_DAY = timedelta(days=1)
 def control_totals() -> Any:
     """Show a month's control totals by instrument and day, or give them as a file."""
     g.section = SECTION
-    site, form, page = zone(), wanted_format(), asked_page()
+    site, form, page = zone(), wanted_format(), page_number()
     present = periods.Month.of(clock.now(), zone=site)
     month = periods.Month.parse(request.args.get("month", "")) or present
     with web.database().reader() as session:

@@ -5,21 +5,10 @@ from typing import Any
 from flask import flash, g, redirect, render_template, request, url_for
 
 from app import clock, web
+from app.asking import asked_whole, here, page_links, page_number
 from app.exports.download import send_sheet, wanted_format
 from app.reconciliation import unpaid
-from app.reconciliation.pages.common import (
-    DECIDERS,
-    SECTION,
-    STAFF,
-    asked_page,
-    asked_whole,
-    blueprint,
-    decider,
-    given_note,
-    here,
-    page_links,
-    zone,
-)
+from app.reconciliation.pages.common import DECIDERS, SECTION, STAFF, blueprint, decider, given_note, zone
 from app.reconciliation.sheets import invoice_sheet
 from app.security import principal, require
 from app.texts import _
@@ -30,7 +19,7 @@ from app.texts import _
 def unpaid_use() -> Any:
     """List what ran without a card, with hours and what it would have cost."""
     g.section = SECTION
-    page, answered = asked_page(), request.args.get("answered") == "1"
+    page, answered = page_number(), request.args.get("answered") == "1"
     with web.database().reader() as session:
         found = unpaid.list_uses(
             session,

@@ -3,28 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, render_template, request, url_for
+from flask import Blueprint, render_template, request
 from sqlalchemy import select
 
 from app import clock, web
+from app.asking import asked_whole, here, month_links
 from app.exports.download import send_sheet, wanted_format
-from app.fields import INTEGER_MAX
 from app.instruments.models import Instrument, SubCenter
 from app.labels import find
-from app.periods import Month
 from app.presentation import local_name
 from app.reconciliation.records import cursors, reading, sheets
 from app.reconciliation.records.reading import Wanted
 from app.reconciliation.visibility import instruments_managed_by
 from app.security import principal, require
-from app.spans import Span, read_span
+from app.spans import read_span
 from app.texts import _
 
 blueprint = Blueprint("usage_pages", __name__)
 blueprint.add_app_template_filter(sheets.verified_by, "verified_by")
 
 PAGE_SIZE = 50
-DIGITS_MAX = len(str(INTEGER_MAX))
 # What the address says, and what the list then holds.
 SCOPES: dict[str, dict[str, Any]] = {
     "": {},
@@ -77,10 +75,11 @@ def usage_records() -> Any:
         sub_center_id=sub_center_id,
         scope=scope,
         scopes=SCOPES,
-        file_url=_here,
-        next_url=_here(after=cursors.place_text(page.next)) if page.next else "",
-        first_url=_here() if after else "",
-        **_days(span),
+        file_url=here,
+        next_url=here(after=cursors.place_text(page.next)) if page.next else "",
+        first_url=here() if after else "",
+        span=span,
+        links=month_links(span),
     )
 
 
@@ -92,28 +91,5 @@ def _filters(*, scope: str, chosen: Sequence[SubCenter | Instrument]) -> tuple[t
     return (*named, (_("Records"), str(find(scope, "record_scope").word))) if scope else named
 
 
-def _days(span: Span) -> dict[str, Any]:
-    links = {"previous_url": "", "next_url": ""}
-    if span.month is not None:
-        present = Month.of(clock.now(), zone=web.settings().site_timezone)
-        links["next_url"] = _here(month=str(span.month.previous))
-        links["previous_url"] = _here(month=str(span.month.next)) if span.month < present else ""
-    return {"span": span, "links": links}
-
-
 def _number(name: str) -> int | None:
-    text = request.args.get(name, "")
-    found = int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else 0
-    return found if 0 < found <= INTEGER_MAX else None
-
-
-def _here(**changed: str) -> str:
-    """Give the present address with some of its values changed; another list begins at its first page."""
-    values: dict[str, str] = dict(request.args.items()) | changed
-    values.pop("lang", None)
-    if "month" in changed:
-        values.pop("since", None)
-        values.pop("until", None)
-    if "after" not in changed:
-        values.pop("after", None)
-    return url_for("usage_pages.usage_records", **{name: value for name, value in values.items() if value})  # type: ignore[arg-type]
+    return asked_whole(name) or None
