@@ -12,7 +12,7 @@ from app.cards.service import AccountView
 from app.errors import Code
 from app.people.models import Role
 from app.problems import refuses
-from app.security import principal, require
+from app.security import change, principal, require
 from app.web import database, settings
 
 KNOWN = (Code.NOT_LOGGED_IN, Code.FORBIDDEN)
@@ -56,12 +56,9 @@ def get_account(account_id: int) -> dict[str, Any]:
 @require(Role.CLERK)
 def open_account(body: dict[str, Any]) -> dict[str, Any]:
     """Open a card account for a person or for an organisation. For clerks."""
-    clerk = principal()
-    account = database().run(
-        lambda session: service.open_account(session, **body, actor=clerk.username, at=clock.now())
-    )
+    account = change(service.open_account, **body)
     with database().reader() as session:
-        return _account(service.account_view(session, account_id=account.id, reader=clerk))
+        return _account(service.account_view(session, account_id=account.id, reader=principal()))
 
 
 @blueprint.post("/accounts/<int(min=1, max=9007199254740991):account_id>/cards")
@@ -71,12 +68,9 @@ def open_account(body: dict[str, Any]) -> dict[str, Any]:
 @require(Role.CLERK)
 def issue_card(body: dict[str, Any], account_id: int) -> dict[str, Any]:
     """Issue a card to a person, or bind a card of hers by its UID where the site takes such cards. For clerks."""
-    actor = principal().username
     given, taken = body.pop("uid"), settings().takes_uid_cards
     values = {"uid": None if given is None else bytes.fromhex(given), "takes_uid_cards": taken, **body}
-    card = database().run(
-        lambda session: service.issue_card(session, account_id=account_id, **values, actor=actor, at=clock.now())
-    )
+    card = change(service.issue_card, account_id=account_id, **values)
     return {**_card(card), "face_number": card.face_number}
 
 
@@ -87,10 +81,7 @@ def issue_card(body: dict[str, Any], account_id: int) -> dict[str, Any]:
 @require(Role.CLERK)
 def add_project(body: dict[str, Any], account_id: int) -> Project:
     """Record a project whose tests the account's cards may pay for. For clerks."""
-    actor = principal().username
-    return database().run(
-        lambda session: service.add_project(session, account_id=account_id, **body, actor=actor, at=clock.now())
-    )
+    return change(service.add_project, account_id=account_id, **body)
 
 
 @blueprint.post("/cards/<int(min=1, max=9007199254740991):card_id>/pin")
@@ -100,10 +91,7 @@ def add_project(body: dict[str, Any], account_id: int) -> Project:
 @require(Role.CLERK)
 def set_pin(body: dict[str, Any], card_id: int) -> dict[str, Any]:
     """Give a card a new PIN, and its five tries back. For clerks, with the holder present."""
-    actor = principal().username
-    return _card(
-        database().run(lambda session: service.set_pin(session, card_id=card_id, **body, actor=actor, at=clock.now()))
-    )
+    return _card(change(service.set_pin, card_id=card_id, **body))
 
 
 @blueprint.post("/cards/<int(min=1, max=9007199254740991):card_id>/report-lost")

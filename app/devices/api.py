@@ -56,9 +56,7 @@ def list_terminals(query: dict[str, Any]) -> dict[str, Any]:
 @require(Role.ADMIN)
 def create_terminal(body: dict[str, Any]) -> dict[str, Any]:
     """Make a terminal, with the one-time code by which it may enrol within 15 minutes."""
-    actor = principal().username
-    made = database().run(lambda session: service.create_terminal(session, **body, actor=actor, at=clock.now()))
-    return _code(made)
+    return _code(change(service.create_terminal, **body))
 
 
 @blueprint.post("/terminals/<uuid:terminal_id>/codes")
@@ -67,11 +65,7 @@ def create_terminal(body: dict[str, Any]) -> dict[str, Any]:
 @require(Role.ADMIN)
 def new_code(terminal_id: UUID) -> dict[str, Any]:
     """Make a fresh code for a terminal that has not enrolled yet."""
-    actor = principal().username
-    made = database().run(
-        lambda session: service.new_enrolment_code(session, terminal_id=terminal_id, actor=actor, at=clock.now())
-    )
-    return _code(made)
+    return _code(change(service.new_enrolment_code, terminal_id=terminal_id))
 
 
 @blueprint.post("/terminals/<uuid:terminal_id>/revoke")
@@ -132,8 +126,7 @@ def list_placements(query: dict[str, Any]) -> dict[str, Any]:
 @require(Role.ADMIN)
 def place_box(body: dict[str, Any]) -> dict[str, Any]:
     """Say which instrument a channel of a box meters from now on."""
-    actor = principal().username
-    return _placement(database().run(lambda session: enrolment.place_box(session, **body, actor=actor, at=clock.now())))
+    return _placement(change(enrolment.place_box, **body))
 
 
 @blueprint.get("/boxes")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select, true
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from app import errors
@@ -30,12 +30,8 @@ def parked_events(
     done = TerminalEvent.resolved_at.is_not(None) if resolved else TerminalEvent.resolved_at.is_(None)
     order = TerminalEvent.received_at.desc() if resolved else TerminalEvent.received_at
     rows = session.execute(
-        select(TerminalEvent, Terminal, Instrument)
-        .join(Terminal, Terminal.id == TerminalEvent.terminal_id)
-        .join(Instrument, Instrument.id == Terminal.instrument_id)
-        .join(Instrument.group)
-        .join(InstrumentGroup.unit)
-        .where(TerminalEvent.outcome == EventOutcome.PARKED, done, _looked_after_by(reader))
+        _parked(reader)
+        .where(done)
         .order_by(order, TerminalEvent.terminal_id, TerminalEvent.seq)
         .limit(limit)
         .offset(offset)
@@ -49,17 +45,11 @@ def waiting(session: Session, *, terminal_id: UUID, seq: int, message_hash: str,
     Raises Refusal: NOT_FOUND, also for instruments of others; ALREADY_DECIDED.
     """
     found = session.execute(
-        select(TerminalEvent, Terminal, Instrument)
-        .join(Terminal, Terminal.id == TerminalEvent.terminal_id)
-        .join(Instrument, Instrument.id == Terminal.instrument_id)
-        .join(Instrument.group)
-        .join(InstrumentGroup.unit)
+        _parked(reader)
         .where(
             TerminalEvent.terminal_id == terminal_id,
             TerminalEvent.seq == seq,
             TerminalEvent.message_hash == message_hash,
-            TerminalEvent.outcome == EventOutcome.PARKED,
-            _looked_after_by(reader),
         )
         .with_for_update(key_share=True, of=TerminalEvent)
     ).one_or_none()
@@ -96,7 +86,16 @@ def note(
     )
 
 
-def _looked_after_by(reader: Principal) -> ColumnElement[bool]:
+def _parked(reader: Principal) -> Select[TerminalEvent, Terminal, Instrument]:
+    """Select the parked events of the instruments that this person looks after."""
+    found = (
+        select(TerminalEvent, Terminal, Instrument)
+        .join(Terminal, Terminal.id == TerminalEvent.terminal_id)
+        .join(Instrument, Instrument.id == Terminal.instrument_id)
+        .join(Instrument.group)
+        .join(InstrumentGroup.unit)
+        .where(TerminalEvent.outcome == EventOutcome.PARKED)
+    )
     if reader.sees_everything:
-        return true()
-    return or_(InstrumentGroup.id.in_(reader.group_ids), Unit.sub_center_id.in_(reader.sub_center_ids))
+        return found
+    return found.where(or_(InstrumentGroup.id.in_(reader.group_ids), Unit.sub_center_id.in_(reader.sub_center_ids)))

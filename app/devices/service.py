@@ -6,6 +6,7 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -61,14 +62,8 @@ def create_terminal(session: Session, *, code: str, instrument_id: int, actor: s
     )
     if made is None:
         raise errors.Refusal(errors.Code.CODE_TAKEN, terminal=code)
-    people.audit(
-        session,
-        actor=actor,
-        action="terminal.create",
-        subject=f"terminal:{code}",
-        detail={"instrument_id": instrument_id},
-        at=at,
-    )
+    terminal = session.get_one(Terminal, made)
+    _audit(session, terminal, "create", detail={"instrument_id": instrument_id}, actor=actor, at=at)
     return new_enrolment_code(session, terminal_id=made, actor=actor, at=at)
 
 
@@ -84,7 +79,7 @@ def new_enrolment_code(session: Session, *, terminal_id: UUID, actor: str, at: d
     code = base64.b32encode(os.urandom(ENROLMENT_CODE_BYTES)).decode()
     terminal.enrolment_code_hash = _code_hash(code)
     terminal.enrolment_expires_at = at + clock.allowing(ENROLMENT_CODE_LIFETIME)
-    people.audit(session, actor=actor, action="terminal.code", subject=f"terminal:{terminal.code}", detail={}, at=at)
+    _audit(session, terminal, "code", detail={}, actor=actor, at=at)
     return EnrolmentCode(terminal=terminal, code=code, expires_at=terminal.enrolment_expires_at)
 
 
@@ -111,14 +106,8 @@ def enrol(session: Session, *, message: str, at: datetime) -> Terminal:
     terminal.status = TerminalStatus.COMPARING
     terminal.enrolled_at = terminal.last_seen_at = at
     terminal.app_version = enrolment.app_version
-    people.audit(
-        session,
-        actor=f"terminal:{terminal.code}",
-        action="terminal.enrol",
-        subject=f"terminal:{terminal.code}",
-        detail={"fingerprint": fingerprint_of(terminal)},
-        at=at,
-    )
+    detail = {"fingerprint": fingerprint_of(terminal)}
+    _audit(session, terminal, "enrol", detail=detail, actor=f"terminal:{terminal.code}", at=at)
     return terminal
 
 
@@ -138,14 +127,7 @@ def approve(session: Session, *, terminal_id: UUID, fingerprint: str, actor: str
         raise errors.Refusal(errors.Code.FINGERPRINT_DIFFERS)
     terminal.status = TerminalStatus.ENROLLED
     terminal.approved_at, terminal.approved_by = at, actor
-    people.audit(
-        session,
-        actor=actor,
-        action="terminal.approve",
-        subject=f"terminal:{terminal.code}",
-        detail={"fingerprint": fingerprint_of(terminal)},
-        at=at,
-    )
+    _audit(session, terminal, "approve", detail={"fingerprint": fingerprint_of(terminal)}, actor=actor, at=at)
     return terminal
 
 
@@ -158,14 +140,7 @@ def revoke(
         terminal.status = TerminalStatus.REVOKED
         terminal.revoked_at, terminal.revocation = at, why
         terminal.enrolment_code_hash = terminal.enrolment_expires_at = None
-        people.audit(
-            session,
-            actor=actor,
-            action="terminal.revoke",
-            subject=f"terminal:{terminal.code}",
-            detail={"why": str(why)},
-            at=at,
-        )
+        _audit(session, terminal, "revoke", detail={"why": str(why)}, actor=actor, at=at)
     return terminal
 
 
@@ -250,6 +225,14 @@ def heard_from(session: Session, *, terminal_id: UUID, hello: protocol.Hello, at
             running_session_id=hello.session_id,
             clock_ahead_ms=None if hello.wall_ms is None else hello.wall_ms - int(at.timestamp() * 1000),
         )
+    )
+
+
+def _audit(
+    session: Session, terminal: Terminal, action: str, *, detail: dict[str, Any], actor: str, at: datetime
+) -> None:
+    people.audit(
+        session, actor=actor, action=f"terminal.{action}", subject=f"terminal:{terminal.code}", detail=detail, at=at
     )
 
 

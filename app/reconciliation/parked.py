@@ -28,8 +28,6 @@ from app.sessions.models import OPEN_STATUSES, CardSession, Flag, SessionStatus,
 from app.sessions.offline import uploads
 from card_terminal import protocol
 
-S_PER_MINUTE = 60
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
@@ -136,8 +134,7 @@ def _session_of(session: Session, found: ParkedEvent, *, resolver: Principal) ->
     row = None if session_id is None else lifecycle.lock(session, session_id)
     if row is None or row.instrument_id != found.instrument.id:
         raise Refusal(Code.EVENT_NOT_APPLICABLE)
-    if resolver.person_id in (row.card.holder_id, row.account.person_id):
-        raise Refusal(Code.FORBIDDEN)
+    _refuse_owner(row.card, resolver)
     return row
 
 
@@ -147,7 +144,12 @@ def _refuse_own(session: Session, found: ParkedEvent, *, resolver: Principal) ->
     card = row.card if row is not None else None
     if card is None and _began_alone(found):
         card = session.get(Card, found.event.body["offline"]["card"])
-    if card is not None and resolver.person_id in (card.holder_id, card.account.person_id):
+    if card is not None:
+        _refuse_owner(card, resolver)
+
+
+def _refuse_owner(card: Card, resolver: Principal) -> None:
+    if resolver.person_id in (card.holder_id, card.account.person_id):
         raise Refusal(Code.FORBIDDEN)
 
 
