@@ -29,7 +29,7 @@ def expire_pending(session: Session, *, limit: int = 1000) -> int:
     overdue = execute(session, OVERDUE, {"limit": limit})
     if not overdue:
         return 0
-    accounts = lock_accounts(session, account_ids={id_ for row in overdue for id_ in row[1:]}, wait=False)
+    accounts = lock_accounts(session, {id_ for row in overdue for id_ in row[1:]}, "SKIP LOCKED")
     ids = [row[0] for row in overdue if row[1] in accounts and row[2] in accounts]
     machine = read(session, accounts=accounts, ids=ids)
     machine.expire_overdue()

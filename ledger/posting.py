@@ -13,7 +13,7 @@ and of thousands, where it would else plan every single anew, at several times t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import psycopg.errors
@@ -48,16 +48,34 @@ _LOCK = """
 SELECT id, ledger, flags, closed,
        debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
 FROM ledger.balances
-WHERE {first} id = ANY(ARRAY(
-    SELECT unnest(%(account_ids)b::uuid[])
-    UNION ALL SELECT unnest(ARRAY[debit_account_id, credit_account_id])
-    FROM ledger.transfers WHERE id = ANY(ARRAY(SELECT unnest(%(pending_ids)b::uuid[])))
-))
+WHERE {first} id = ANY(ARRAY({ids}))
 ORDER BY id FOR NO KEY UPDATE
 """
-LOCK = _LOCK.format(first="")
+_NAMED = "SELECT unnest(%(account_ids)b::uuid[])"
+# The holds that the judgement of a named account will end: nearly always none in all the books, which is asked first.
+_OVERDUE = f"""
+    SELECT unnest(ARRAY[debit_account_id, credit_account_id]) FROM ledger.pending_transfers
+    WHERE (SELECT EXISTS (
+            SELECT FROM ledger.pending_transfers WHERE state = 'open' AND expires_at <= statement_timestamp()
+        )) AND state = 'open' AND expires_at <= statement_timestamp()
+        AND {{account_id}} = ANY(ARRAY(
+            SELECT id FROM ledger.balances WHERE id = ANY(ARRAY({_NAMED}))
+                AND (flags & {{limited}} <> 0 OR closed OR id = ANY(%(balancing_ids)b::uuid[]))
+        ))
+"""  # noqa: S608 - names and numbers only
+_CONCERNED = f"""
+    {_NAMED}
+    UNION ALL SELECT unnest(ARRAY[debit_account_id, credit_account_id])
+    FROM ledger.transfers WHERE id = ANY(ARRAY(SELECT unnest(%(pending_ids)b::uuid[])))
+    UNION ALL {_OVERDUE.format(account_id="debit_account_id", limited=DEBITS_LIMITED)}
+    UNION ALL {_OVERDUE.format(account_id="credit_account_id", limited=CREDITS_LIMITED)}
+"""  # noqa: S608 - names and numbers only
+LOCK_NAMED = _LOCK.format(first="", ids=_NAMED)
+LOCK = _LOCK.format(first="", ids=_CONCERNED)
 # Asked once, before any row is looked for: whoever waits here holds nothing yet.
-LOCK_WITH_VALUE_DATE = _LOCK.format(first=f"(SELECT pg_advisory_xact_lock_shared({VALUE_DATES_LOCK}) IS NOT NULL) AND")
+LOCK_WITH_VALUE_DATE = _LOCK.format(
+    first=f"(SELECT pg_advisory_xact_lock_shared({VALUE_DATES_LOCK}) IS NOT NULL) AND", ids=_CONCERNED
+)
 
 READ = f"""
 SELECT statement_timestamp(),
@@ -198,8 +216,7 @@ def load(session: Runner, events: Sequence[NewTransfer], *, has_value_date: bool
     if len(events) > BATCH_MAX:
         raise ValueError(f"A batch holds at most {BATCH_MAX} transfers, not {len(events)}")
     pending_ids = [event.pending_id for event in events if event.pending_id is not None]
-    named = [id_ for event in events for id_ in (event.debit_account_id, event.credit_account_id) if id_ is not None]
-    accounts = lock_accounts(session, account_ids=named, pending_ids=pending_ids, has_value_date=has_value_date)
+    accounts = _lock_concerned(session, events, pending_ids, has_value_date=has_value_date)
     while True:
         judged_debits, judged_credits = _judged(events, accounts)
         machine = read(
@@ -209,9 +226,8 @@ def load(session: Runner, events: Sequence[NewTransfer], *, has_value_date: bool
             judged_debits=judged_debits,
             judged_credits=judged_credits,
         )
-        # The other side of an overdue hold may be an account the batch does not name, and a hold may have been made
-        # while the locks were waited for. Such accounts are locked late, out of order (the rare deadlock this can cause
-        # is retried at the door), and everything is read again under the lock.
+        # While the locks were waited for, a hold may have been made, or its time have run out. Its accounts come late
+        # and out of order, so nobody waits for them: whoever does not get them at once begins again, and knows them.
         missing = {
             id_
             for hold in machine.holds.values()
@@ -220,7 +236,7 @@ def load(session: Runner, events: Sequence[NewTransfer], *, has_value_date: bool
         }
         if not missing:
             return machine
-        accounts.update(lock_accounts(session, account_ids=missing))
+        accounts.update(lock_accounts(session, missing, "NOWAIT"))
 
 
 def lookup_transfers(session: Runner, ids: Iterable[UUID]) -> list[Transfer]:
@@ -234,22 +250,35 @@ def lookup_transfers(session: Runner, ids: Iterable[UUID]) -> list[Transfer]:
 
 
 def lock_accounts(
-    session: Runner,
-    *,
-    account_ids: Iterable[UUID],
-    pending_ids: Sequence[UUID] = (),
-    wait: bool = True,
-    has_value_date: bool = False,
+    session: Runner, account_ids: Iterable[UUID], unless_free: Literal["NOWAIT", "SKIP LOCKED"]
 ) -> dict[UUID, AccountState]:
-    """Lock these accounts and those of these pending transfers until the transaction ends.
+    """Lock these accounts until the transaction ends, and wait for nobody.
 
-    With `wait` False, accounts that others hold are left out of the answer instead.
+    An account that somebody else holds is the database's error "lock not available", or is left out of the answer.
     """
-    sql = LOCK_WITH_VALUE_DATE if has_value_date else LOCK
+    rows = execute(session, LOCK_NAMED + unless_free, {"account_ids": array("uuid", list(account_ids))})
+    return {row[0]: AccountState(*row) for row in rows}
+
+
+def _lock_concerned(
+    session: Runner, events: Sequence[NewTransfer], pending_ids: Sequence[UUID], *, has_value_date: bool
+) -> dict[UUID, AccountState]:
+    """Lock the accounts that the events name, and those of the holds that they end or that are overdue in their way."""
+    named: list[UUID] = []
+    balancing: list[UUID] = []
+    for event in events:
+        ids = [id_ for id_ in (event.debit_account_id, event.credit_account_id) if id_ is not None]
+        named += ids
+        if int(event.flags) & (BALANCING_DEBIT | BALANCING_CREDIT):
+            balancing += ids
     rows = execute(
         session,
-        sql if wait else sql + "SKIP LOCKED",
-        {"account_ids": array("uuid", list(account_ids)), "pending_ids": array("uuid", pending_ids)},
+        LOCK_WITH_VALUE_DATE if has_value_date else LOCK,
+        {
+            "account_ids": array("uuid", named),
+            "pending_ids": array("uuid", pending_ids),
+            "balancing_ids": array("uuid", balancing),
+        },
     )
     return {row[0]: AccountState(*row) for row in rows}
 

@@ -133,7 +133,8 @@ class Customer:
         if kind == "end" and self.holds:
             flags = self.chance.choice([POST, POST, VOID])
             amount_fen = self.chance.choice([None, 1]) if flags == POST else None
-            hold_id = self.chance.choice(self.holds[-8:])
+            # Of the latest, that others end at the same moment, or of those whose second may be over.
+            hold_id = self.chance.choice(self.holds[-self.chance.choice([8, 8, 8, 400]) :])
             return NewTransfer(id=uuid4(), pending_id=hold_id, flags=flags, amount_fen=amount_fen, ledger=0)
         flags, timeout_s = {
             "up to": (BALANCING_DEBIT, 0),

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -144,6 +144,68 @@ def test_accounts_are_locked_in_the_order_of_their_ids(database: Database, work:
         first.execute(lock, {"id": high})
         first.rollback()
         assert waiting.result()
+
+
+@pytest.mark.parametrize("judged_side", ["debit", "credit"])
+@pytest.mark.parametrize("why", ["limited", "closed for a time", "asked for what is left"])
+def test_the_other_account_of_an_overdue_hold_is_locked_in_its_turn(
+    database: Database, why: str, judged_side: str
+) -> None:
+    """A late lock would be out of order: two would wait for each other, a second at a time."""
+    is_debited = judged_side == "debit"
+    limits = AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS, AccountFlag.CREDITS_MUST_NOT_EXCEED_DEBITS
+    closing = TransferFlag.CLOSING_DEBIT, TransferFlag.CLOSING_CREDIT
+    balancing = TransferFlag.BALANCING_DEBIT, TransferFlag.BALANCING_CREDIT
+    side = 0 if is_debited else 1
+    other, judged, third = sorted(uuid4() for _ in range(3))
+    flags = {judged: limits[side]} if why == "limited" else {}
+    wanted = [NewAccount(id=id_, code=1001, flags=flags.get(id_, AccountFlag.NONE)) for id_ in (other, judged, third)]
+    database.run(lambda session: create_accounts(session, wanted))
+
+    def from_judged(to: UUID, **more: Any) -> CreateTransferStatus:
+        return pay(database, debit=judged if is_debited else to, credit=to if is_debited else judged, **more)
+
+    giver, taker = (third, judged) if is_debited else (judged, third)
+    assert pay(database, debit=giver, credit=taker, amount_fen=9) is CreateTransferStatus.CREATED
+    hold = TransferFlag.PENDING | (closing[side] if why == "closed for a time" else TransferFlag.NONE)
+    assert from_judged(other, amount_fen=5, flags=hold, timeout_s=1) is CreateTransferStatus.CREATED
+    pass_time(database, 1)
+    wish = balancing[side] if why == "asked for what is left" else TransferFlag.NONE
+    lock = text("SELECT FROM ledger.balances WHERE id = :id FOR NO KEY UPDATE NOWAIT")
+    with ThreadPoolExecutor(1) as pool, database.transaction() as first:
+        first.execute(lock, {"id": other})
+        waiting = pool.submit(from_judged, third, amount_fen=9, flags=wish)
+        wait_until_blocked(database)
+        first.execute(lock, {"id": judged})
+        first.rollback()
+        assert waiting.result() is CreateTransferStatus.CREATED
+
+
+def test_who_learns_late_of_a_locked_account_begins_again_and_takes_it_in_its_turn(database: Database) -> None:
+    """The hold's time runs out while the posting waits: to wait on for its other account would be out of order."""
+    other, card, third = sorted(uuid4() for _ in range(3))
+    limits = {card: AccountFlag.DEBITS_MUST_NOT_EXCEED_CREDITS}
+    wanted = [NewAccount(id=id_, code=1001, flags=limits.get(id_, AccountFlag.NONE)) for id_ in (other, card, third)]
+    database.run(lambda session: create_accounts(session, wanted))
+    assert pay(database, debit=third, credit=card, amount_fen=9) is CreateTransferStatus.CREATED
+    hold = pay(database, debit=card, credit=other, amount_fen=5, flags=TransferFlag.PENDING, timeout_s=60)
+    assert hold is CreateTransferStatus.CREATED
+    wish = NewTransfer(id=uuid4(), debit_account_id=card, credit_account_id=third, amount_fen=9, code=1)
+    with ThreadPoolExecutor(1) as pool, database.transaction() as first, database.transaction() as second:
+        lock_balances(first, [card])
+        lock_balances(second, [other])
+        waiting = pool.submit(_post_once, database, wish)
+        wait_until_blocked(database)
+        pass_time(database, 60, tables=["transfers", "pending_transfers"])
+        first.rollback()
+        with pytest.raises(sqlalchemy.exc.OperationalError, match="could not obtain lock"):
+            waiting.result()
+        again = pool.submit(pay, database, debit=card, credit=third, amount_fen=9)
+        wait_until_blocked(database)
+        lock_balances(first, [card])
+        first.rollback()
+        second.rollback()
+        assert again.result() is CreateTransferStatus.CREATED
 
 
 def test_of_many_posts_and_voids_of_one_hold_exactly_one_succeeds(books: Database) -> None:

@@ -143,7 +143,7 @@ def test_a_transfer_whose_account_does_not_stand_in_its_ledger_cannot_be_written
     with books.transaction() as session:
         machine = posting.load(session, [wish])
         assert machine.run([wish])[0].ok
-        machine.accounts |= posting.lock_accounts(session, account_ids=[ident("dollars")])
+        machine.accounts |= posting.lock_accounts(session, [ident("dollars")], "NOWAIT")
         machine.accounts[ident("dollars")].is_changed = True
         machine.created = [machine.created[0]._replace(**wrong)]
         with pytest.raises(RuntimeError, match="an account that is not there"):
