@@ -35,11 +35,12 @@ INSERT INTO ledger.period_events (starts_at, ends_at, action, actor, reason, at)
 SELECT %(starts_at)s, %(ends_at)s, %(action)s, %(actor)s, %(reason)s,
        greatest(clock_timestamp(), max(at) + interval '1 microsecond') FROM ledger.period_events
 """
-# Every transaction that writes holds a lock on its own number until it ends.
+# Every transaction that writes holds a lock on its own number until it ends. The server's own workers, as autovacuum,
+# write too, but nobody logged in as them, and they post nothing.
 WRITERS = """
 SELECT transactionid::text FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted
-  AND datname = current_database() AND pid <> pg_backend_pid()
+  AND datname = current_database() AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
 """
 WAIT_S, WAITS_MAX = 0.02, 150
 

@@ -1,5 +1,7 @@
 """The close of a period beside postings in flight: what its trial balance did not see never comes into it."""
 
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
@@ -15,6 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.embedded import EmbeddedPostgres
 from ledger import (
     JournalResult,
     JournalStatus,
@@ -31,11 +35,27 @@ from ledger import (
     post_journal,
 )
 from ledger.models import Transfer
+from migrations import upgrade
+from tests.conftest import quick_folder
 from tests.ledger.stories import month
 
 BANK, CARD, INCOME = (UUID(f"0193d1f0-0000-7000-8000-00000000000{digit}") for digit in "123")
 OCTOBER = month("2020-10")
 SOON_S = 5.0
+SLOW_ANALYZE = (
+    """
+    CREATE FUNCTION slow(value integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$
+    BEGIN
+        IF (SELECT backend_type FROM pg_stat_activity WHERE pid = pg_backend_pid()) = 'autovacuum worker' THEN
+            PERFORM pg_current_xact_id(), pg_sleep(1);
+        END IF;
+        RETURN value;
+    END $$
+    """,
+    "CREATE TABLE visited (value integer) WITH (autovacuum_analyze_threshold = 1)",
+    "CREATE INDEX ON visited (public.slow(value))",
+    "INSERT INTO visited SELECT generate_series(1, 60)",
+)
 
 
 @pytest.fixture
@@ -122,8 +142,8 @@ def held_open(database: Database) -> Iterator[Session]:
         yield session
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON_S
+def wait_until(is_so: Callable[[], bool], *, seconds: float = SOON_S) -> None:
+    deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.01)
@@ -136,6 +156,15 @@ def somebody_waits_for_the_lock(database: Database) -> bool:
     """
     with database.reader() as session:
         return bool(session.scalars(text(waiting)).one())
+
+
+def an_autovacuum_writes(database: Database) -> bool:
+    writing = """
+        SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'transactionid' AND backend_type = 'autovacuum worker' AND query LIKE '%public.visited%'
+    """
+    with database.owner() as session:
+        return bool(session.scalars(text(writing)).one())
 
 
 def still_waits(future: Future[tuple[PeriodResult, int]]) -> bool:
@@ -197,6 +226,27 @@ def test_a_close_does_not_wait_for_ever(books: Database, monkeypatch: pytest.Mon
         result, _ = close_and_read(books, OCTOBER[0], clock(session))
         assert result.status is PeriodStatus.POSTINGS_IN_FLIGHT
     assert close_and_read(books, *OCTOBER)[0].ok
+
+
+def test_the_servers_own_workers_do_not_hold_up_a_close() -> None:
+    """A slow autovacuum writes, too, and has a number, but it posts nothing."""
+    folder = Path(tempfile.mkdtemp(prefix="testcard-", dir=quick_folder()))
+    server = EmbeddedPostgres(folder / "postgres", options=("fsync=off", "autovacuum_naptime=1"))
+    try:
+        server.start()
+        server.ensure_database()
+        upgrade(server.url())
+        database = Database(server.url())
+        with database.owner() as session:
+            for statement in SLOW_ANALYZE:
+                session.execute(text(statement))
+        wait_until(lambda: an_autovacuum_writes(database), seconds=30)
+        assert close_and_read(database, *OCTOBER)[0].ok
+        assert an_autovacuum_writes(database)
+        database.close()
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_readers_do_not_hold_up_a_close(books: Database) -> None:
