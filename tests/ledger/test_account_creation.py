@@ -103,6 +103,13 @@ def test_an_account_is_found_as_it_was_wished(database: Database) -> None:
     assert found.created_at == found.last_at
 
 
+def test_an_account_wished_for_again_exists_also_with_nothing_left_to_its_default(database: Database) -> None:
+    wish = new(ledger=840, code=7, flags=LIMITED | AccountFlag.CLOSED)
+    for status in (Status.CREATED, Status.EXISTS):
+        (result,) = database.run(lambda session: create_accounts(session, [wish]))
+        assert result.status is status
+
+
 def test_an_account_shows_that_it_is_closed_for_as_long_as_it_is(database: Database) -> None:
     database.run(lambda session: create_accounts(session, [new("bank"), new("card", flags=LIMITED)]))
     close = NewTransfer(

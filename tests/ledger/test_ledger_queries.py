@@ -35,6 +35,7 @@ from ledger import (
     query_transfers,
 )
 from tests.ledger.stories import pass_time
+from tests.owner import without_triggers
 
 ACCOUNTS = [UUID(int=number) for number in range(1, 6)]
 DATA = (None, UUID(int=77))
@@ -223,6 +224,31 @@ def test_the_balances_are_those_right_after_each_transfer(books: Database) -> No
             assert row.balances == balance_at(session, ACCOUNTS[0], at=row.timestamp)
         older = account_balances(session, wanted, after=found.following)
         assert older.preceding == Place(older.rows[0].timestamp, older.rows[0].transfer_id)
+        oldest = account_balances(session, wanted, after=older.following)
+        assert account_balances(session, wanted, before=oldest.preceding).rows == older.rows
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_what_lies_at_the_edge_of_a_window_is_found_once(books: Database, *, newest_first: bool) -> None:
+    """The ledger is read in windows of time, each four times as long as the one before it."""
+    with books.reader() as session:
+        rows = everything(session)
+    spans = [timedelta(seconds=span) + tick for span in (1, 4, 16, 64) for tick in (-TICK, TICK * 0, TICK)]
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    until = since + timedelta(hours=1)
+    with books.transaction() as session:
+        without_triggers(session)
+        session.execute(text("UPDATE ledger.accounts SET created_at = :since"), {"since": since})
+        session.execute(text("UPDATE ledger.transfers SET timestamp = timestamp - interval '10 years'"))
+        for row, span in zip(rows, spans, strict=False):
+            at = until - span if newest_first else since + span
+            session.execute(
+                text("UPDATE ledger.transfers SET timestamp = :at WHERE id = :id"), {"at": at, "id": row.id}
+            )
+    wanted = QueryFilter(timestamp_min=since, timestamp_max=until, newest_first=newest_first)
+    with books.reader() as session:
+        found = query_transfers(session, wanted)
+    assert [row.id for row in found.rows] == [row.id for row in rows[: len(spans)]]
 
 
 def test_what_is_booked_while_somebody_reads_comes_on_a_later_page(books: Database) -> None:

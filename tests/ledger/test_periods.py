@@ -135,6 +135,15 @@ STORIES = {
         reopen   2020-10 by anna                          reopened
         reopen   2020-10 by anna                          not_closed
     """,
+    "who asks for the second reopening is not who asked for the first": """
+        close-month 2020-10 by anna                       closed
+        ask-to-reopen 2020-10 by anna                     reopening_asked
+        reopen   2020-10 by bert                          reopened
+        close-month 2020-10 by anna                       closed
+        ask-to-reopen 2020-10 by bert                     reopening_asked
+        reopen   2020-10 by bert                          needs_another_person
+        reopen   2020-10 by anna                          reopened
+    """,
     "closing again refuses the wish to reopen": """
         close-month 2020-10 by anna                       closed
         ask-to-reopen 2020-10 by bert                     reopening_asked
@@ -233,6 +242,14 @@ def test_every_step_of_a_period_says_who_when_and_why(books: Database) -> None:
     assert sorted(set(moments)) == moments
     with books.reader() as session:
         assert closed_until(session) == NOVEMBER[0]
+
+
+def test_who_is_refused_is_told_how_the_period_stands(books: Database) -> None:
+    close(books, OCTOBER)
+    result = books.run(lambda session: reopen_period(session, starts_at=OCTOBER[0], ends_at=OCTOBER[1], actor="bert"))
+    assert result.status is PeriodStatus.REOPENING_NOT_ASKED
+    assert result.period is not None
+    assert [step.actor for step in result.period.steps] == ["anna"]
 
 
 def test_a_wish_to_reopen_needs_a_reason(books: Database) -> None:
