@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.db import Database
@@ -28,6 +28,7 @@ COLUMNS = {
 def test_every_column_comes_back_as_it_was_sent(database: Database) -> None:
     with database.engine.connect() as connection:
 
+        @example(("timestamptz", [datetime(1999, 12, 31, tzinfo=UTC)]))
         @given(st.sampled_from(sorted(COLUMNS)).flatmap(lambda t: st.tuples(st.just(t), st.lists(COLUMNS[t]))))
         def comes_back(column: tuple[str, list[Any]]) -> None:
             type_, values = column
