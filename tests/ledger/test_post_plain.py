@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db import Database
@@ -25,7 +27,6 @@ from ledger import (
     lookup_transfers,
 )
 from ledger.queue import NOT_PLAIN, POST_PLAIN, _arguments
-from tests.ledger.stories import Books, pass_time
 from tests.ledger.test_races import wait_until_blocked
 
 SPACE = UUID("0193d1f0-0000-7000-8000-00000000f1a1")
@@ -198,18 +199,31 @@ def states(connection: psycopg.Connection) -> list[Any]:
     return [connection.execute(f"SELECT * FROM ledger.{table} ORDER BY id").fetchall() for table in tables]  # noqa: S608 - names from above
 
 
-def test_an_account_whose_clock_is_ahead_takes_the_other_one_along(database: Database, database_url: str) -> None:
-    """Both accounts' next moments lie after the transfer, so that history stays in order."""
-    story = Books(database)
-    story.tell("account  bank  free\naccount  shop  free\npay  bank  shop  1.00  ok")
-    pass_time(database, -3600)
-    new = NewTransfer(
-        id=uuid4(), debit_account_id=story.ident("bank"), credit_account_id=story.ident("shop"), amount_fen=5, code=1
-    )
+def test_a_burnt_id_is_not_taken_even_when_the_money_is_there_now(books: Database, database_url: str) -> None:
+    burnt = wish("purse", "free", 101)
+    assert not books.run(lambda session: create_transfers(session, [burnt]))[0].ok
     with psycopg.connect(database_url, autocommit=True) as connection:
-        assert post_plain(connection, new)
-        assert post_plain(connection, replace(new, id=uuid4()))
-    with database.reader() as session:
+        assert post_plain(connection, wish("free", "purse", 1))
+        assert not post_plain(connection, burnt)
+        assert post_plain(connection, replace(burnt, id=uuid4()))
+
+
+@pytest.mark.parametrize("ahead", ["debit", "credit"])
+def test_an_account_whose_clock_is_ahead_takes_the_other_one_along(
+    books: Database, database_url: str, ahead: str
+) -> None:
+    """Both accounts' next moments lie after the transfer, so that history stays in order."""
+    debit, credit = uuid5(SPACE, "free"), uuid5(SPACE, "other")
+    with books.transaction() as session:
+        forward = text("UPDATE ledger.balances SET last_at = last_at + interval '1 hour' WHERE id = :id")
+        session.execute(forward, {"id": debit if ahead == "debit" else credit})
+    first, second, third = wish("free", "other", 5), wish("free", "till", 1), wish("purse", "other", 1)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert all(post_plain(connection, new) for new in (first, second, third))
+    moments = [found.timestamp for new in (first, second, third) if (found := written(books, new.id))]
+    assert moments[0] > datetime.now(UTC) + timedelta(minutes=59)
+    assert moments[0] < min(moments[1:])
+    with books.reader() as session:
         assert audit(session) == []
 
 
