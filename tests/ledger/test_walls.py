@@ -15,6 +15,7 @@ from tests.owner import owner_does
 BOOKS = """
 account  bank     free
 account  card:7   limited
+account  till     asset
 journal  k1  1 lines                              posted
   pay    bank     card:7    100.00   as t1
 hold     card:7   bank      10.00    as h1 for 60s  ok
@@ -60,12 +61,28 @@ REFUSED = [
     "TRUNCATE ledger.pending_transfers",
 ]
 
+NEW_ACCOUNT = """
+INSERT INTO ledger.accounts (id, ledger, code, flags, user_data_64, user_data_32, created_at)
+VALUES (gen_random_uuid(),"""
 BROKEN = {
     "UPDATE ledger.balances SET debits_pending_fen = 100_01 WHERE flags & 2 = 2": "ck_balances_debits_must_not_exceed",
     "UPDATE ledger.balances SET debits_posted_fen = 100_01 WHERE flags & 2 = 2": "ck_balances_debits_must_not_exceed",
+    "UPDATE ledger.balances SET credits_pending_fen = 1 WHERE flags & 4 = 4": "ck_balances_credits_must_not_exceed",
+    "UPDATE ledger.balances SET credits_posted_fen = 1 WHERE flags & 4 = 4": "ck_balances_credits_must_not_exceed",
     "UPDATE ledger.balances SET credits_pending_fen = -1": "ck_balances_no_negative_hold",
-    "UPDATE ledger.pending_transfers SET state = 'expired' WHERE state = 'open'": "ck_pending_transfers_end",
-    "UPDATE ledger.pending_transfers SET state = 'gone', ended_at = now() WHERE state = 'open'": "ck_pending_transfers",
+    "UPDATE ledger.balances SET debits_pending_fen = -1": "ck_balances_no_negative_hold",
+    "UPDATE ledger.pending_transfers SET state = 'expired', ended_at = now() WHERE state = 'open'": (
+        "ck_pending_transfers_end"
+    ),
+    "UPDATE ledger.pending_transfers SET state = 'expired', ended_by = id WHERE state = 'open'": (
+        "ck_pending_transfers_end"
+    ),
+    "UPDATE ledger.pending_transfers SET state = 'gone', ended_at = now(), ended_by = id WHERE state = 'open'": (
+        "ck_pending_transfers_state"
+    ),
+    f"{NEW_ACCOUNT} 0, 1, 0, 0, 0, now())": "ck_accounts_ledger",
+    f"{NEW_ACCOUNT} 156, 0, 0, 0, 0, now())": "ck_accounts_code",
+    f"{NEW_ACCOUNT} 156, 1, 6, 0, 0, now())": "ck_accounts_one_limit",
 }
 
 COLUMNS = """
@@ -80,6 +97,7 @@ PLANTED = {
     "pending_id -> gen_random_uuid()": "fk_transfers_pending_id",
     "journal_id -> gen_random_uuid()": "fk_transfers_journal_id",
     "timestamp -> timestamp": "ix_transfers_debit_account_id_timestamp",
+    "debit_account_id -> gen_random_uuid(), timestamp -> timestamp": "ix_transfers_credit_account_id_timestamp",
 }
 
 
@@ -103,7 +121,7 @@ def test_the_service_has_no_right_to_change_or_remove_anything_written(books: Da
             session.execute(text(statement))
 
 
-def test_a_wrong_sum_or_state_cannot_be_written(books: Database) -> None:
+def test_a_wrong_sum_state_or_account_cannot_be_written(books: Database) -> None:
     for statement, constraint in BROKEN.items():
         with pytest.raises(sqlalchemy.exc.IntegrityError, match=constraint), books.transaction() as session:
             session.execute(text(statement))
@@ -119,9 +137,9 @@ def copy_of_transfer(session: Session, *, where: str, name: str, **changes: str)
 
 def test_a_malformed_transfer_cannot_be_written(books: Database) -> None:
     for change, constraint in PLANTED.items():
-        column, _, value = change.partition(" -> ")
+        changes = dict(each.split(" -> ") for each in change.split(", "))
         with pytest.raises(sqlalchemy.exc.IntegrityError, match=constraint), books.transaction() as session:
-            copy_of_transfer(session, where="id", name="t1", **{column: value})
+            copy_of_transfer(session, where="id", name="t1", **changes)
 
 
 def test_a_hold_cannot_be_ended_by_two_transfers(books: Database) -> None:
