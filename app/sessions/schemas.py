@@ -1,8 +1,8 @@
 """What the sessions' JSON doors take and give."""
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
-from app.fields import Moment, PageQuery, Strict, Whole
+from app.fields import INTEGER_MAX, Moment, PageQuery, Strict, Whole
 from app.instruments.models import CustomerClass
 from app.sessions.models import Flag, SessionStatus
 
@@ -11,8 +11,12 @@ class SessionsQuery(PageQuery):
     """Which sessions."""
 
     status = fields.Enum(SessionStatus, by_value=True, load_default=None, metadata={"example": "captured"})
-    account_id = fields.Integer(load_default=None, validate=lambda value: 0 < value < 2**53, metadata={"example": 3})
-    instrument_id = fields.Integer(load_default=None, validate=lambda value: 0 < value < 2**53, metadata={"example": 1})
+    account_id = fields.Integer(
+        load_default=None, validate=validate.Range(min=1, max=INTEGER_MAX), metadata={"example": 3}
+    )
+    instrument_id = fields.Integer(
+        load_default=None, validate=validate.Range(min=1, max=INTEGER_MAX), metadata={"example": 1}
+    )
     since = Moment(load_default=None, metadata={"description": "Swiped in at or after.", "example": None})
     until = Moment(load_default=None, metadata={"description": "Swiped in before.", "example": None})
     to_review = fields.Boolean(load_default=False, metadata={"description": "Only those that a person should look at."})

@@ -68,6 +68,19 @@ def test_every_tag_of_the_document_is_tried(lone_app: Flask) -> None:
     assert {operation["tags"][0] for operation in operations} == set(TAGS)
 
 
+def test_every_integer_that_is_asked_with_has_a_least_and_a_greatest_value(lone_app: Flask) -> None:
+    """Without them a number that no column holds is a mistake of ours, and nobody's refusal."""
+    document = lone_app.test_client().get("/api/v1/openapi.json").get_json()
+    boundless = [
+        (path, parameter["name"])
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        for parameter in (operation if isinstance(operation, list) else operation.get("parameters", []))
+        if "integer" in parameter["schema"].get("type", "") and not {"minimum", "maximum"} <= parameter["schema"].keys()
+    ]
+    assert boundless == []
+
+
 @pytest.fixture
 def site(app_: Flask, database: Database) -> tuple[Flask, dict[str, str]]:
     """An application with one of most things, whose ids are the document's examples, and the log-in of all roles."""
