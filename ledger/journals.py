@@ -80,8 +80,8 @@ def post_journal(session: Runner, journal: NewJournal) -> JournalResult:
 
     The same key with the same content (ids included) gives the first answer again, refusals for passing reasons
     included; with other content, `idempotency_conflict`. A value date in a closed period is refused and not remembered:
-    the same key may come again with another date, or with the same one when the period was reopened. Raises a deadlock
-    or serialisation failure: do the same again.
+    the same key may come again with another date, or with the same one when the period was reopened. Raises a
+    deadlock, serialisation failure or lock not available: do the same again.
     """
     return _post(session, journal)
 

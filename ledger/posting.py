@@ -21,7 +21,15 @@ import sqlalchemy.exc
 from sqlalchemy.orm import Session
 
 from ledger.arrays import array
-from ledger.checks import BALANCING_CREDIT, BALANCING_DEBIT, CREDITS_LIMITED, DEBITS_LIMITED, PENDING, AccountState
+from ledger.checks import (
+    BALANCING,
+    BALANCING_CREDIT,
+    BALANCING_DEBIT,
+    CREDITS_LIMITED,
+    DEBITS_LIMITED,
+    PENDING,
+    AccountState,
+)
 from ledger.transfers import Hold, Machine
 from ledger.values import NewTransfer, PendingState, Transfer, TransferResult
 
@@ -197,9 +205,9 @@ def create_transfers(
     """Take the transfers in order, each with its own result; those of a linked chain hold all or nothing.
 
     An id refused for a passing reason is burnt in the same transaction, so commit refusals too. Raises the database's
-    deadlock or serialisation failure: do the same again with the same ids. The value date is the moment of posting;
-    another one needs a journal. `journal_id` must exist: `post_journal` makes one. At most 8,189 transfers, else
-    ValueError.
+    deadlock, serialisation failure or lock not available: do the same again with the same ids. The value date is the
+    moment of posting; another one needs a journal. `journal_id` must exist: `post_journal` makes one. At most 8,189
+    transfers, else ValueError.
     """
     machine = load(session, transfers)
     machine.journal_id = journal_id
@@ -269,7 +277,7 @@ def _lock_concerned(
     for event in events:
         ids = [id_ for id_ in (event.debit_account_id, event.credit_account_id) if id_ is not None]
         named += ids
-        if int(event.flags) & (BALANCING_DEBIT | BALANCING_CREDIT):
+        if int(event.flags) & BALANCING:
             balancing += ids
     rows = execute(
         session,
