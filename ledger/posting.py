@@ -8,7 +8,8 @@
 Every statement goes to the driver as it stands here; the ORM's unit of work would cost more than the ledger does.
 Arrays travel in binary (`%b`): as text, quoting each id would be the dearest step of all. Ids are looked up through
 `ANY(ARRAY(SELECT …))`, which hides their number from the planner: it then keeps one generic plan for batches of one
-and of thousands, where it would else plan every single anew, at several times the cost of running it.
+and of thousands, where it would else plan every single anew, at several times the cost of running it. Rows are
+unnested in the SELECT list and go straight on to their table; in FROM, all would be made before the first is used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -124,11 +125,13 @@ class Columns:
         """Give the statement that writes these rows, at least one."""
         names = [name for name, _ in self.columns]
         keys = [f"{self.table}_{name}" for name in names]
-        arrays = ", ".join(f"%({key})b::{type_}[]" for key, (_, type_) in zip(keys, self.columns, strict=True))
+        arrays = ", ".join(
+            f"unnest(%({key})b::{type_}[]) AS {name}" for key, (name, type_) in zip(keys, self.columns, strict=True)
+        )
         return Part(
             self.table,
-            f"INSERT INTO ledger.{self.table} ({', '.join(names)}) SELECT made.* FROM unnest({arrays})"  # noqa: S608 - names only
-            f" AS made ({', '.join(names)}) WHERE {self.condition}",
+            f"INSERT INTO ledger.{self.table} ({', '.join(names)})"  # noqa: S608 - names only
+            f" SELECT made.* FROM (SELECT {arrays}) AS made WHERE {self.condition}",
             {
                 key: array(type_, values)
                 for key, (_, type_), values in zip(keys, self.columns, zip(*rows, strict=True), strict=True)
@@ -188,10 +191,14 @@ UPDATE ledger.balances AS balances SET
     debits_pending_fen = new.debits_pending_fen, debits_posted_fen = new.debits_posted_fen,
     credits_pending_fen = new.credits_pending_fen, credits_posted_fen = new.credits_posted_fen,
     last_at = new.last_at
-FROM unnest(
-    %(account_ids)b::uuid[], %(closed)b::boolean[], %(debits_pending)b::bigint[], %(debits_posted)b::bigint[],
-    %(credits_pending)b::bigint[], %(credits_posted)b::bigint[], %(last_at)b::timestamptz[]
-) AS new (id, closed, debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at)
+FROM (
+    SELECT unnest(%(account_ids)b::uuid[]) AS id, unnest(%(closed)b::boolean[]) AS closed,
+           unnest(%(debits_pending)b::bigint[]) AS debits_pending_fen,
+           unnest(%(debits_posted)b::bigint[]) AS debits_posted_fen,
+           unnest(%(credits_pending)b::bigint[]) AS credits_pending_fen,
+           unnest(%(credits_posted)b::bigint[]) AS credits_posted_fen,
+           unnest(%(last_at)b::timestamptz[]) AS last_at
+) AS new
 WHERE balances.id = new.id AND balances.id = ANY(ARRAY(SELECT unnest(%(account_ids)b::uuid[])))
 """
 
@@ -223,10 +230,11 @@ def load(session: Runner, events: Sequence[NewTransfer], *, has_value_date: bool
     """
     if len(events) > BATCH_MAX:
         raise ValueError(f"A batch holds at most {BATCH_MAX} transfers, not {len(events)}")
-    pending_ids = [event.pending_id for event in events if event.pending_id is not None]
-    accounts = _lock_concerned(session, events, pending_ids, has_value_date=has_value_date)
+    pending_ids = _ids(event.pending_id for event in events)
+    balancing = [event for event in events if int(event.flags) & BALANCING]
+    accounts = _lock_concerned(session, events, pending_ids, balancing, has_value_date=has_value_date)
     while True:
-        judged_debits, judged_credits = _judged(events, accounts)
+        judged_debits, judged_credits = _judged(events, balancing, accounts)
         machine = read(
             session,
             accounts=accounts,
@@ -269,23 +277,21 @@ def lock_accounts(
 
 
 def _lock_concerned(
-    session: Runner, events: Sequence[NewTransfer], pending_ids: Sequence[UUID], *, has_value_date: bool
+    session: Runner,
+    events: Sequence[NewTransfer],
+    pending_ids: Sequence[UUID],
+    balancing: Sequence[NewTransfer],
+    *,
+    has_value_date: bool,
 ) -> dict[UUID, AccountState]:
     """Lock the accounts that the events name, and those of the holds that they end or that are overdue in their way."""
-    named: list[UUID] = []
-    balancing: list[UUID] = []
-    for event in events:
-        ids = [id_ for id_ in (event.debit_account_id, event.credit_account_id) if id_ is not None]
-        named += ids
-        if int(event.flags) & BALANCING:
-            balancing += ids
     rows = execute(
         session,
         LOCK_WITH_VALUE_DATE if has_value_date else LOCK,
         {
-            "account_ids": array("uuid", named),
+            "account_ids": array("uuid", _named(events)),
             "pending_ids": array("uuid", pending_ids),
-            "balancing_ids": array("uuid", balancing),
+            "balancing_ids": array("uuid", _named(balancing)),
         },
     )
     return {row[0]: AccountState(*row) for row in rows}
@@ -375,21 +381,29 @@ def _raced(error: object) -> psycopg.errors.SerializationFailure | None:
     return psycopg.errors.SerializationFailure("another transaction took the same id at the same moment")
 
 
-def _judged(events: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]) -> tuple[list[UUID], list[UUID]]:
+def _judged(
+    events: Sequence[NewTransfer], balancing: Sequence[NewTransfer], accounts: Mapping[UUID, AccountState]
+) -> tuple[list[UUID], list[UUID]]:
     """Name the accounts whose overdue holds decide something, on the debit and on the credit side.
 
     They decide what is available, and whether an account is closed that a hold had closed for a time.
     """
     closed = {account.id for account in accounts.values() if account.closed}
-    debits, credits_ = set(closed), set(closed)
-    for event in events:
-        debit = accounts.get(event.debit_account_id) if event.debit_account_id is not None else None
-        if debit is not None and (debit.flags & DEBITS_LIMITED or int(event.flags) & BALANCING_DEBIT):
-            debits.add(debit.id)
-        credit = accounts.get(event.credit_account_id) if event.credit_account_id is not None else None
-        if credit is not None and (credit.flags & CREDITS_LIMITED or int(event.flags) & BALANCING_CREDIT):
-            credits_.add(credit.id)
-    return list(debits), list(credits_)
+    debits = closed.union(event.debit_account_id for event in balancing if int(event.flags) & BALANCING_DEBIT)
+    if limited := {account.id for account in accounts.values() if account.flags & DEBITS_LIMITED}:
+        debits |= limited.intersection(event.debit_account_id for event in events)
+    credits_ = closed.union(event.credit_account_id for event in balancing if int(event.flags) & BALANCING_CREDIT)
+    if limited := {account.id for account in accounts.values() if account.flags & CREDITS_LIMITED}:
+        credits_ |= limited.intersection(event.credit_account_id for event in events)
+    return _ids(debits), _ids(credits_)
+
+
+def _named(events: Sequence[NewTransfer]) -> list[UUID]:
+    return _ids([*(event.debit_account_id for event in events), *(event.credit_account_id for event in events)])
+
+
+def _ids(maybe: Iterable[UUID | None]) -> list[UUID]:
+    return [id_ for id_ in maybe if id_ is not None]
 
 
 def _parts(machine: Machine) -> Iterable[Part]:
@@ -439,21 +453,17 @@ def _hold_row(hold: Hold) -> tuple[object, ...]:
 
 
 def _sums(accounts: Sequence[AccountState]) -> Part:
-    columns = zip(
-        *((account.id, account.closed, *account.sums(), account.last_at) for account in accounts), strict=True
-    )
-    ids, closed, debits_pending, debits_posted, credits_pending, credits_posted, last_at = columns
     return Part(
         "sums",
         SUMS,
         {
-            "account_ids": array("uuid", ids),
-            "closed": array("boolean", closed),
-            "debits_pending": array("bigint", debits_pending),
-            "debits_posted": array("bigint", debits_posted),
-            "credits_pending": array("bigint", credits_pending),
-            "credits_posted": array("bigint", credits_posted),
-            "last_at": array("timestamptz", last_at),
+            "account_ids": array("uuid", [account.id for account in accounts]),
+            "closed": array("boolean", [account.closed for account in accounts]),
+            "debits_pending": array("bigint", [account.debits_pending_fen for account in accounts]),
+            "debits_posted": array("bigint", [account.debits_posted_fen for account in accounts]),
+            "credits_pending": array("bigint", [account.credits_pending_fen for account in accounts]),
+            "credits_posted": array("bigint", [account.credits_posted_fen for account in accounts]),
+            "last_at": array("timestamptz", [account.last_at for account in accounts]),
         },
         returning="balances.id, balances.ledger",
     )

@@ -37,8 +37,8 @@ SELECT ledger.post_plain(%b::uuid, %b::uuid, %b::uuid, %b::bigint, %b::integer, 
 """
 # Nothing was written, and the same may succeed next time: deadlock, serialisation, lock not available.
 _PASSING = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
-# What `post_plain` says of all that it leaves to the machine: its own refusal, a known id, a sum out of range.
-_FOR_THE_MACHINE = (psycopg.errors.UniqueViolation, psycopg.errors.NumericValueOutOfRange)
+# What `post_plain` leaves to the machine beside what it calls not plain: a limit, one account twice, a known id.
+FOR_THE_MACHINE = (psycopg.errors.CheckViolation, psycopg.errors.UniqueViolation)
 
 # Mistakes of a program that no rule foresees, as a number that no column holds.
 _GUILTY = (ValueError, TypeError, RuntimeError, struct.error)
@@ -239,7 +239,7 @@ def _post_plain(connection: psycopg.Connection, wish: Wish) -> list[TransferResu
         return None
     try:
         cursor = connection.execute(POST_PLAIN, _arguments(new), binary=True, prepare=True)
-    except _FOR_THE_MACHINE:
+    except FOR_THE_MACHINE:
         return None
     except psycopg.DatabaseError as error:
         if error.sqlstate != NOT_PLAIN:

@@ -7,12 +7,13 @@ unique keys are a second wall, not a second copy. Checks come first, then change
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from ledger.checks import (
+    BALANCING,
     CLOSING_CREDIT,
     CLOSING_DEBIT,
     END_OF_TIME,
@@ -83,11 +84,18 @@ class Machine:
         """Expire what is overdue, then take the events in order; a linked chain holds all or nothing."""
         self.expire_overdue()
         results: list[TransferResult] = []
-        for chain in _chains(events):
-            if len(chain) == 1 and not int(chain[0].flags) & LINKED:
-                results.append(self._take(chain[0]))
-            else:
-                results.extend(self._take_chain(chain))
+        chain: list[NewTransfer] = []
+        for event in events:
+            goes_on = int(event.flags) & LINKED
+            if not (goes_on or chain):
+                results.append(self._take(event))
+                continue
+            chain.append(event)
+            if not goes_on:
+                results += self._take_chain(chain)
+                chain = []
+        if chain:
+            results += self._take_chain(chain)
         return results
 
     def changed_accounts(self) -> list[AccountState]:
@@ -166,7 +174,9 @@ class Machine:
             return Status.DEBIT_ACCOUNT_ALREADY_CLOSED
         if credit.closed:
             return Status.CREDIT_ACCOUNT_ALREADY_CLOSED
-        amount_fen = balanced(event.amount_fen, flags, debit=debit, credit=credit)
+        amount_fen = event.amount_fen
+        if amount_fen is None or flags & BALANCING:
+            amount_fen = balanced(amount_fen, flags, debit=debit, credit=credit)
         at = self._moment(debit, credit)
         if (status := overflow(amount_fen, flags, debit=debit, credit=credit)) is not None:
             return status
@@ -213,8 +223,14 @@ class Machine:
             self.journal_id,
             at,
             self.value_at or at,
-            *debit.sums(),
-            *credit.sums(),
+            debit.debits_pending_fen,
+            debit.debits_posted_fen,
+            debit.credits_pending_fen,
+            debit.credits_posted_fen,
+            credit.debits_pending_fen,
+            credit.debits_posted_fen,
+            credit.credits_pending_fen,
+            credit.credits_posted_fen,
         )
         self._keep(transfer)
         if flags & PENDING:
@@ -300,7 +316,8 @@ class Machine:
     # --- keeping
 
     def _moment(self, debit: AccountState, credit: AccountState) -> datetime:
-        return max(self.now, debit.last_at + ONE_TICK, credit.last_at + ONE_TICK)
+        last_at = max(debit.last_at, credit.last_at)
+        return self.now if last_at < self.now else last_at + ONE_TICK
 
     def _pending_of(self, transfer: Transfer) -> Transfer | None:
         return None if transfer.pending_id is None else self.transfers.get(transfer.pending_id)
@@ -352,14 +369,3 @@ _ENDED = {
 def expiry_id(pending_id: UUID) -> UUID:
     """Give the id of the transfer that marks the end of a hold by time; it follows from the hold's."""
     return UUID(bytes=hashlib.sha256(b"expired" + pending_id.bytes).digest()[:16])
-
-
-def _chains(events: Iterable[NewTransfer]) -> Iterable[list[NewTransfer]]:
-    chain: list[NewTransfer] = []
-    for event in events:
-        chain.append(event)
-        if not int(event.flags) & LINKED:
-            yield chain
-            chain = []
-    if chain:
-        yield chain

@@ -31,6 +31,8 @@ OPTIONS = (
     "checkpoint_timeout=30min",
 )
 PGBENCH_SCALE = 10
+FIRST_NUMBER = 0x7000_0000_0000_0000 // 8
+NUMBERS_A_RUN = 100_000_000
 PGLEDGER_LIKE = Path(__file__).parent / "pgledger_like.sql"
 
 
@@ -93,6 +95,7 @@ class Pgbench:
     def __init__(self, url: str, *, folder: Path) -> None:
         self._program = str(get_server(folder / "postgres", cleanup_mode=None, start=False).bin_path / "pgbench")
         self._url, self._folder = url, folder
+        self._runs = 0
 
     def prepare(self) -> None:
         """Make the tables of pgbench's own transactions."""
@@ -107,10 +110,16 @@ class Pgbench:
         return self._rate(clients=clients, seconds=seconds)
 
     def script(self, sql: str, *, clients: int, seconds: int) -> float:
-        """Give how often a second so many clients together run this script."""
+        """Give how often a second so many clients, eight at most, together run this script.
+
+        In it `:number` begins anew for each run, so that `:number * 8 + :client_id` gives ids that were never used,
+        ever greater ones: callers make them, as the ledger wants it, and a server's uuidv7() would be measured, too.
+        """
         path = self._folder / "script.sql"
         path.write_text(sql)
-        return self._rate("-f", str(path), clients=clients, seconds=seconds)
+        self._runs += 1
+        number = FIRST_NUMBER + self._runs * NUMBERS_A_RUN
+        return self._rate("-f", str(path), "-D", f"number={number}", clients=clients, seconds=seconds)
 
     def _rate(self, *arguments: str, clients: int, seconds: int) -> float:
         output = self._run(

@@ -11,7 +11,8 @@ CLIENTS = 8
 
 _DRAWN = "\\set a random(1, 5000)\n\\set b random(5001, 10000)\n"
 _POST = (
-    "SELECT ledger.post_plain(uuidv7(), lpad(to_hex(:a::bigint), 32, '0')::uuid,"
+    "\\set number :number + 1\n\\set id :number * 8 + :client_id\n"
+    "SELECT ledger.post_plain(rpad(to_hex(:id::bigint), 32, '0')::uuid, lpad(to_hex(:a::bigint), 32, '0')::uuid,"
     " lpad(to_hex({}::bigint), 32, '0')::uuid, 1, 156, 1, 0::smallint, 0, NULL, 0, 0);\n"
 )
 _USUAL = (

@@ -101,7 +101,7 @@ def findings_after(database: Database, statement: str) -> list[Finding]:
         statement = statement.replace("{" + name + "}", str(ident(name)))
     with database.engine.connect() as connection:
         without_triggers(connection)
-        connection.execute(text("ALTER TABLE ledger.balances DROP CONSTRAINT ck_balances_no_negative_hold"))
+        connection.execute(text("ALTER TABLE ledger.balances DROP CONSTRAINT ck_balances_nothing_below_zero"))
         assert connection.execute(text(statement)).rowcount >= 1
         findings = audit(Session(connection))
         connection.rollback()

@@ -65,12 +65,12 @@ NEW_ACCOUNT = """
 INSERT INTO ledger.accounts (id, ledger, code, flags, user_data_64, user_data_32, created_at)
 VALUES (gen_random_uuid(),"""
 BROKEN = {
-    "UPDATE ledger.balances SET debits_pending_fen = 100_01 WHERE flags & 2 = 2": "ck_balances_debits_must_not_exceed",
-    "UPDATE ledger.balances SET debits_posted_fen = 100_01 WHERE flags & 2 = 2": "ck_balances_debits_must_not_exceed",
-    "UPDATE ledger.balances SET credits_pending_fen = 1 WHERE flags & 4 = 4": "ck_balances_credits_must_not_exceed",
-    "UPDATE ledger.balances SET credits_posted_fen = 1 WHERE flags & 4 = 4": "ck_balances_credits_must_not_exceed",
-    "UPDATE ledger.balances SET credits_pending_fen = -1": "ck_balances_no_negative_hold",
-    "UPDATE ledger.balances SET debits_pending_fen = -1": "ck_balances_no_negative_hold",
+    "UPDATE ledger.balances SET debits_pending_fen = 100_01 WHERE flags & 2 = 2": "ck_balances_nothing_below_zero",
+    "UPDATE ledger.balances SET debits_posted_fen = 100_01 WHERE flags & 2 = 2": "ck_balances_nothing_below_zero",
+    "UPDATE ledger.balances SET credits_pending_fen = 1 WHERE flags & 4 = 4": "ck_balances_nothing_below_zero",
+    "UPDATE ledger.balances SET credits_posted_fen = 1 WHERE flags & 4 = 4": "ck_balances_nothing_below_zero",
+    "UPDATE ledger.balances SET credits_pending_fen = -1": "ck_balances_nothing_below_zero",
+    "UPDATE ledger.balances SET debits_pending_fen = -1": "ck_balances_nothing_below_zero",
     "UPDATE ledger.pending_transfers SET state = 'expired', ended_at = now() WHERE state = 'open'": (
         "ck_pending_transfers_end"
     ),
