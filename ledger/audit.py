@@ -195,9 +195,13 @@ CHECKS = (
     ),
     Check(
         "journals",
-        "A journal has transfers.",
+        "A journal has transfers, and what belongs to a journal belongs to one that stands.",
         """SELECT j.id, 'at least one', 'none' FROM ledger.journals AS j
-           WHERE NOT EXISTS (SELECT 1 FROM ledger.transfers AS t WHERE t.journal_id = j.id)""",
+           WHERE NOT EXISTS (SELECT 1 FROM ledger.transfers AS t WHERE t.journal_id = j.id)
+           UNION ALL
+           SELECT t.id, 'a journal', t.journal_id::text FROM ledger.transfers AS t
+           WHERE t.journal_id IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM ledger.journals AS j WHERE j.id = t.journal_id)""",
     ),
     Check(
         "value_dates",

@@ -54,7 +54,7 @@ class Balance(Base):
 
     __tablename__ = "balances"
 
-    id: Mapped[UUID] = mapped_column(ForeignKey("ledger.accounts.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
     ledger: Mapped[int]
     flags: Mapped[int] = mapped_column(SmallInteger)
     closed: Mapped[bool]
@@ -130,12 +130,12 @@ class Transfer(Base):
     ledger: Mapped[int]
     code: Mapped[int]
     flags: Mapped[int] = mapped_column(SmallInteger)
-    pending_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger.transfers.id"))
+    pending_id: Mapped[UUID | None]
     timeout_s: Mapped[int]
     user_data_128: Mapped[UUID | None]
     user_data_64: Mapped[int] = mapped_column(BigInteger)
     user_data_32: Mapped[int]
-    journal_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger.journals.id"))
+    journal_id: Mapped[UUID | None]
     timestamp: Mapped[datetime]
     value_at: Mapped[datetime]
     debit_debits_pending_fen: Mapped[int] = mapped_column(BigInteger)
@@ -184,7 +184,7 @@ class PendingTransfer(Base):
         Index(None, "expires_at", postgresql_where=OPEN_AND_DATED),
     )
 
-    id: Mapped[UUID] = mapped_column(ForeignKey("ledger.transfers.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
     debit_account_id: Mapped[UUID]
     credit_account_id: Mapped[UUID]
     amount_fen: Mapped[int] = mapped_column(BigInteger)

@@ -105,11 +105,15 @@ LEFT JOIN ledger.pending_transfers AS holds ON holds.id = transfers.id
 
 
 class Part(NamedTuple):
-    """One table's share of the write: a statement and its parameters, under names that no other part uses."""
+    """One table's share of the write: a statement and its parameters, under names that no other part uses.
+
+    It writes `count` rows, or something that they name does not stand; None is any number.
+    """
 
     name: str
     sql: str
     parameters: Mapping[str, object]
+    count: int | None
     returning: str = "1"
 
 
@@ -136,6 +140,7 @@ class Columns:
                 key: array(type_, values)
                 for key, (_, type_), values in zip(keys, self.columns, zip(*rows, strict=True), strict=True)
             },
+            count=len(rows),
         )
 
 
@@ -203,21 +208,14 @@ WHERE balances.id = new.id AND balances.id = ANY(ARRAY(SELECT unnest(%(account_i
 """
 
 
-def create_transfers(
-    session: Runner,
-    transfers: Sequence[NewTransfer],
-    *,
-    journal_id: UUID | None = None,
-) -> list[TransferResult]:
+def create_transfers(session: Runner, transfers: Sequence[NewTransfer]) -> list[TransferResult]:
     """Take the transfers in order, each with its own result; those of a linked chain hold all or nothing.
 
     An id refused for a passing reason is burnt in the same transaction, so commit refusals too. Raises the database's
     deadlock, serialisation failure or lock not available: do the same again with the same ids. The value date is the
-    moment of posting; another one needs a journal. `journal_id` must exist: `post_journal` makes one. At most 8,189
-    transfers, else ValueError.
+    moment of posting; another one needs a journal. At most 8,189 transfers, else ValueError.
     """
     machine = load(session, transfers)
-    machine.journal_id = journal_id
     results = machine.run(transfers)
     write(session, machine)
     return results
@@ -332,17 +330,18 @@ def read(
 def write(session: Runner, machine: Machine, *parts: Part) -> None:
     """Write what the machine decided, and `parts` of other tables with it, in one statement.
 
-    Raises RuntimeError if a transfer's accounts do not stand in its ledger: the caller must not commit.
+    Raises RuntimeError if a row names what does not stand, as an account of another ledger: the caller must not commit.
     """
     every = [*_parts(machine), *parts]
     if not every:
         return
     steps = ",\n".join(f"{part.name} AS ({part.sql} RETURNING {part.returning})" for part in every)
+    counts = ", ".join(f"(SELECT count(*) FROM {part.name})" for part in every)  # noqa: S608 - names only
     parameters = {key: value for part in every for key, value in part.parameters.items()}
-    count = "(SELECT count(*) FROM transfers)" if machine.created else "0"
-    ((written,),) = execute(session, f"WITH {steps} SELECT {count}", parameters)
-    if written != len(machine.created):
-        raise RuntimeError("a transfer names an account that is not there, or not in its ledger")
+    (written,) = execute(session, f"WITH {steps} SELECT {counts}", parameters)
+    for part, count in zip(every, written, strict=True):
+        if part.count not in (None, count):
+            raise RuntimeError(f"of {part.count} rows for {part.name}, {part.count - count} name what does not stand")
 
 
 def execute(session: Runner, sql: str, parameters: Mapping[str, object], *, reads: bool = True) -> Sequence[Any]:
@@ -425,6 +424,7 @@ def _parts(machine: Machine) -> Iterable[Part]:
                 "ended_ats": array("timestamptz", [hold.ended_at for hold in ended]),
                 "ended_bys": array("uuid", [hold.ended_by for hold in ended]),
             },
+            count=len(ended),
         )
     if machine.burnt:
         yield Part(
@@ -435,6 +435,7 @@ def _parts(machine: Machine) -> Iterable[Part]:
                 "failed_ids": array("uuid", list(machine.burnt)),
                 "failed_statuses": array("text", [status.value for status in machine.burnt.values()]),
             },
+            count=None,
         )
 
 
@@ -465,5 +466,6 @@ def _sums(accounts: Sequence[AccountState]) -> Part:
             "credits_posted": array("bigint", [account.credits_posted_fen for account in accounts]),
             "last_at": array("timestamptz", [account.last_at for account in accounts]),
         },
+        count=len(accounts),
         returning="balances.id, balances.ledger",
     )

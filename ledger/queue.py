@@ -35,6 +35,8 @@ POST_PLAIN = """
 SELECT ledger.post_plain(%b::uuid, %b::uuid, %b::uuid, %b::bigint, %b::integer, %b::integer, %b::smallint, %b::integer,
                          %b::uuid, %b::bigint, %b::integer)
 """
+# Of one row or thousands, all are found by their ids: `post_plain` locks in the order in which it finds.
+BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off"
 # Nothing was written, and the same may succeed next time: deadlock, serialisation, lock not available.
 _PASSING = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
 # What `post_plain` leaves to the machine beside what it calls not plain: a limit, one account twice, a known id.
@@ -224,6 +226,7 @@ class PostingQueue:
         if connection is None:
             connection = self._connection = self._connect()
             connection.autocommit = True
+            connection.execute(BY_INDEX)
         if len(wishes) == 1 and (answer := _post_plain(connection, wishes[0])) is not None:
             return [answer]
         with connection.transaction():

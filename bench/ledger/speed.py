@@ -71,6 +71,7 @@ class Speed:
         pgbench = Pgbench(url, folder=self._server.folder)
         with workers(url, processes=CLIENTS) as hands:
             self._warm(hands)
+            self._server.analyze(url)
             self.rates.take(self._goals(pgbench, hands), rounds=self._rounds)
             self.rates.take(self._batches(hands), rounds=self._rounds)
             self.rates.take(self._others(pgbench, hands), rounds=1)
@@ -84,7 +85,7 @@ class Speed:
         return found
 
     def _warm(self, hands: Workers) -> None:
-        for task in (BATCH_1000, SPREAD):
+        for task in (BATCH_1000, SPREAD, TWO_PHASE_1000):
             hands.rate(task, seconds=0.5)
 
     def _goals(self, pgbench: Pgbench, hands: Workers) -> dict[str, Callable[[], float]]:

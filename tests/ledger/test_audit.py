@@ -76,6 +76,8 @@ REMOVED: list[tuple[str, dict[str, str | None]]] = [
     (f"DELETE FROM {HOLD} WHERE id = '{{h4}}'", {"pending_rows": "h4"}),
     (f"DELETE FROM {TRANSFER} WHERE id = '{{c1}}'", {"pending_ends": "h1"}),
     (f"UPDATE {TRANSFER} SET flags = 0 WHERE id = '{{h1}}'", {"endings": "c1"}),
+    (f"UPDATE {TRANSFER} SET pending_id = gen_random_uuid() WHERE id = '{{c1}}'", {"endings": "c1"}),
+    (f"UPDATE {TRANSFER} SET journal_id = gen_random_uuid() WHERE id = '{{t3}}'", {"journals": "t3"}),
     (
         f"DELETE FROM {TRANSFER} WHERE journal_id = '{{journal k1}}'",
         {"journals": "journal k1", "reversals": "journal r1"},

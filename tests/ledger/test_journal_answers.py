@@ -23,7 +23,7 @@ from ledger import (
     reverse_journal,
 )
 from ledger.journals import post_together
-from ledger.posting import BATCH_MAX
+from ledger.posting import BATCH_MAX, execute
 
 BANK, INCOME = UUID(int=1), UUID(int=2)
 
@@ -151,5 +151,6 @@ def test_a_batch_has_a_size(books: Database) -> None:
 
 
 def test_a_mistake_of_the_program_is_not_taken_for_a_race(books: Database) -> None:
-    with pytest.raises(sqlalchemy.exc.IntegrityError, match="fk_transfers_journal_id"), books.transaction() as session:
-        create_transfers(session, [line()], journal_id=uuid4())
+    impossible = "UPDATE ledger.balances SET credits_pending_fen = -1"
+    with pytest.raises(sqlalchemy.exc.IntegrityError, match="ck_balances"), books.transaction() as session:
+        execute(session, impossible, {}, reads=False)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4, uuid5
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -19,6 +19,7 @@ from ledger import (
     AccountFlag,
     NewAccount,
     NewTransfer,
+    PostingQueue,
     Transfer,
     TransferFlag,
     audit,
@@ -123,6 +124,7 @@ def test_what_the_fast_path_takes_is_what_the_machine_would_have_written(books: 
     taken = 0
     with psycopg.connect(database_url, autocommit=True) as connection:
 
+        @settings(max_examples=100)
         @given(WISHES)
         def agrees(new: NewTransfer) -> None:
             nonlocal taken
@@ -262,10 +264,11 @@ def test_the_fast_path_locks_in_the_order_of_ids_as_batches_do(database: Databas
         database.run(lambda session, id_=id_: create_accounts(session, [NewAccount(id=id_, code=1001)]))  # type: ignore[misc]
     new = replace(wish("free", "other", 1), debit_account_id=low, credit_account_id=high)
     lock = "SELECT FROM ledger.balances WHERE id = %s FOR NO KEY UPDATE NOWAIT"
-    with psycopg.connect(database_url) as batch, psycopg.connect(database_url) as fast, ThreadPoolExecutor(1) as pool:
+    queue, pool = PostingQueue(database.connect), ThreadPoolExecutor(1)
+    with psycopg.connect(database_url) as batch, queue, pool:
         batch.execute(lock, (low,))
-        waiting = pool.submit(post_plain, fast, new)
+        waiting = pool.submit(queue.post, [new])
         wait_until_blocked(database)
         batch.execute(lock, (high,))
         batch.rollback()
-        assert waiting.result()
+        assert waiting.result()[0].ok

@@ -1,5 +1,6 @@
 """The database's own walls: what was written cannot be changed, and a wrong sum cannot be written."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from ledger import NewAccount, NewTransfer, create_accounts, lookup_transfers, posting
+from ledger import NewAccount, NewTransfer, TransferFlag, create_accounts, lookup_transfers, posting
 from tests.ledger.stories import Books, ident
 from tests.owner import owner_does
 
@@ -94,8 +95,6 @@ credit_credits_posted_fen
 PLANTED = {
     "credit_account_id -> debit_account_id": "ck_transfers_form",
     "amount_fen -> -1": "ck_transfers_form",
-    "pending_id -> gen_random_uuid()": "fk_transfers_pending_id",
-    "journal_id -> gen_random_uuid()": "fk_transfers_journal_id",
     "timestamp -> timestamp": "ix_transfers_debit_account_id_timestamp",
     "debit_account_id -> gen_random_uuid(), timestamp -> timestamp": "ix_transfers_credit_account_id_timestamp",
 }
@@ -164,8 +163,28 @@ def test_a_transfer_whose_account_does_not_stand_in_its_ledger_cannot_be_written
         machine.accounts |= posting.lock_accounts(session, [ident("dollars")], "NOWAIT")
         machine.accounts[ident("dollars")].is_changed = True
         machine.created = [machine.created[0]._replace(**wrong)]
-        with pytest.raises(RuntimeError, match="an account that is not there"):
+        with pytest.raises(RuntimeError, match="of 1 rows for transfers, 1 name what does not stand"):
             posting.write(session, machine)
         session.rollback()
     with books.reader() as session:
         assert lookup_transfers(session, [wish.id]) == []
+
+
+@pytest.mark.parametrize("part", ["ended", "sums"])
+def test_neither_a_hold_nor_sums_that_do_not_stand_can_be_carried_forward(books: Database, part: str) -> None:
+    end = NewTransfer(id=ident("v1"), pending_id=ident("h1"), flags=TransferFlag.VOID_PENDING_TRANSFER)
+    with books.transaction() as session:
+        machine = posting.load(session, [end])
+        assert machine.run([end])[0].ok
+        if part == "ended":
+            (hold,) = machine.ended.values()
+            hold.transfer = hold.transfer._replace(id=ident("nothing"))
+        else:
+            nobody = copy.copy(machine.accounts[ident("bank")])
+            nobody.id = ident("nobody")
+            machine.accounts[nobody.id] = nobody
+        with pytest.raises(RuntimeError, match=f"rows for {part}, 1 name what does not stand"):
+            posting.write(session, machine)
+        session.rollback()
+    with books.reader() as session:
+        assert lookup_transfers(session, [end.id]) == []
