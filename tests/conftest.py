@@ -11,12 +11,14 @@ from typing import Any
 
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
 
 from app import clock
 from app.db import Database
 from app.embedded import EmbeddedPostgres
+from app.people import passwords
 from migrations import upgrade
 
 # The ledger's helpers compare for the tests, so that they must say as much as a test what differs. A run that plants
@@ -104,6 +106,21 @@ def _statements_compiled_once(server_url: str) -> Iterator[None]:
         patch.setattr("app.db.create_engine", create_engine_alike)
         yield
     first.dispose()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords() -> Iterator[PasswordHasher]:
+    """Hash passwords and PINs without effort; those of tests protect nothing. Gives what the service hashes with."""
+    ours = passwords._hasher
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield ours
+
+
+@pytest.fixture
+def costly_passwords(_cheap_passwords: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as the service does."""
+    monkeypatch.setattr(passwords, "_hasher", _cheap_passwords)
 
 
 @pytest.fixture(scope="session")

@@ -146,6 +146,7 @@ def test_a_password_is_not_exchanged_lightly(client: FlaskClient, current: str, 
     assert answer.get_json()["code"] == code
 
 
+@pytest.mark.usefixtures("costly_passwords")
 def test_a_weaker_hash_is_made_anew_at_the_next_log_in(database: Database) -> None:
     attempt(database, password=builders.PASSWORD)
     with database.reader() as session:
