@@ -355,6 +355,7 @@ def test_a_contest_that_comes_while_the_job_waits_for_the_charge_leaves_the_mone
     real = adjusting.lock_charge
 
     def contested_meanwhile(session: Any, session_id: UUID) -> CardSession:
+        monkeypatch.setattr(adjusting, "lock_charge", real)  # whoever contests takes the lock, too
         world.database.run(
             lambda other: contests.contest(other, session_id=session_id, reason="broken", maker=holder, at=at(301)).id
         )
