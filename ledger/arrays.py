@@ -96,8 +96,10 @@ def _numbers(letter: str, values: Sequence[int]) -> bytes:
 
 
 def _moments(values: Sequence[datetime]) -> bytes:
-    ticks = {value: (value - _EPOCH) // _MICROSECOND for value in set(values)}  # most of a batch's are the same
-    return _numbers("q", [ticks[value] for value in values])
+    # Most of a batch's are one object. Equal ones may differ: a zone's repeated hour is equal to itself an hour later.
+    unique = {id(value): value for value in values}
+    ticks = {key: (value - _EPOCH) // _MICROSECOND for key, value in unique.items()}
+    return _numbers("q", [ticks[id(value)] for value in values])
 
 
 def _uuids(values: Sequence[UUID]) -> bytes:

@@ -161,6 +161,8 @@ class _Batch:
 
     def post(self) -> list[JournalResult | list[TransferResult]]:
         results = [self._take(each) for each in self._wanted]
+        if not {made.journal_id for made in self._machine.created} <= {None, *(row[0] for row in self._posted)}:
+            raise RuntimeError("a transfer belongs to a journal that is not written with it")
         parts = [columns.rows(rows) for columns, rows in ((JOURNALS, self._posted), (REFUSED, self._refused)) if rows]
         posting.write(self._session, self._machine, *parts)
         return results

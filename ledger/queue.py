@@ -39,8 +39,13 @@ SELECT ledger.post_plain(%b::uuid, %b::uuid, %b::uuid, %b::bigint, %b::integer, 
 BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off"
 # Nothing was written, and the same may succeed next time: deadlock, serialisation, lock not available.
 _PASSING = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
-# What `post_plain` leaves to the machine beside what it calls not plain: a limit, one account twice, a known id.
-FOR_THE_MACHINE = (psycopg.errors.CheckViolation, psycopg.errors.UniqueViolation)
+# What `post_plain` leaves to the machine beside what it calls not plain: a limit, one account twice, a known id, flags
+# that no column holds.
+FOR_THE_MACHINE = (
+    psycopg.errors.CheckViolation,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.NumericValueOutOfRange,
+)
 
 # Mistakes of a program that no rule foresees, as a number that no column holds.
 _GUILTY = (ValueError, TypeError, RuntimeError, struct.error)
@@ -224,13 +229,21 @@ class PostingQueue:
     def _answer_once(self, wishes: Sequence[Wish]) -> list[Answer]:
         connection = self._connection
         if connection is None:
-            connection = self._connection = self._connect()
-            connection.autocommit = True
-            connection.execute(BY_INDEX)
+            connection = self._connection = _prepared(self._connect())
         if len(wishes) == 1 and (answer := _post_plain(connection, wishes[0])) is not None:
             return [answer]
         with connection.transaction():
             return post_together(connection, wishes)
+
+
+def _prepared(connection: psycopg.Connection) -> psycopg.Connection:
+    try:
+        connection.autocommit = True
+        connection.execute(BY_INDEX)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _post_plain(connection: psycopg.Connection, wish: Wish) -> list[TransferResult] | None:

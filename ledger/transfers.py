@@ -1,8 +1,8 @@
 """The rules of the ledger: a state machine over rows in memory, without a database.
 
 `posting` loads and locks the rows that a batch can touch, runs this machine over them, and writes what it decided.
-Every rule, every limit and the order of all checks stand here and nowhere else; the database's CHECK constraints and
-unique keys are a second wall, not a second copy. Checks come first, then changes that cannot fail.
+Every rule, every reason and the order of all checks stand here and nowhere else; the database's CHECK constraints and
+unique keys are a wall, not a second copy. Checks come first, then changes that cannot fail.
 """
 
 import copy

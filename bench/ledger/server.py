@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,6 @@ OPTIONS = (
     "checkpoint_timeout=30min",
 )
 PGBENCH_SCALE = 10
-FIRST_NUMBER = 0x7000_0000_0000_0000 // 8
-NUMBERS_A_RUN = 100_000_000
 PGLEDGER_LIKE = Path(__file__).parent / "pgledger_like.sql"
 
 
@@ -69,7 +68,7 @@ class Server:
         Pgbench(url, folder=self.folder).prepare()
 
     def analyze(self, url: str) -> None:
-        """Tell the planner how full the tables are, as autovacuum does within a minute of a living system.
+        """Clear away what is dead and tell the planner how full the tables are, as autovacuum does within a minute.
 
         Otherwise connections keep the plans of their first statements, made when the tables were empty.
         """
@@ -103,7 +102,6 @@ class Pgbench:
     def __init__(self, url: str, *, folder: Path) -> None:
         self._program = str(get_server(folder / "postgres", cleanup_mode=None, start=False).bin_path / "pgbench")
         self._url, self._folder = url, folder
-        self._runs = 0
 
     def prepare(self) -> None:
         """Make the tables of pgbench's own transactions."""
@@ -120,13 +118,12 @@ class Pgbench:
     def script(self, sql: str, *, clients: int, seconds: int) -> float:
         """Give how often a second so many clients, eight at most, together run this script.
 
-        In it `:number` begins anew for each run, so that `:number * 8 + :client_id` gives ids that were never used,
-        ever greater ones: callers make them, as the ledger wants it, and a server's uuidv7() would be measured, too.
+        In it `:number * 8 + :client_id` are the first 64 bits of an id that was never used, the milliseconds first as
+        in a UUIDv7: callers make ids, as the ledger wants it, and a server's uuidv7() would be measured, too.
         """
         path = self._folder / "script.sql"
         path.write_text(sql)
-        self._runs += 1
-        number = FIRST_NUMBER + self._runs * NUMBERS_A_RUN
+        number = (time.time_ns() // 1_000_000 << 16) // 8
         return self._rate("-f", str(path), "-D", f"number={number}", clients=clients, seconds=seconds)
 
     def _rate(self, *arguments: str, clients: int, seconds: int) -> float:

@@ -14,7 +14,7 @@ from app.db import Database
 from bench.ledger import history
 from bench.ledger.rounds import Rates
 from bench.ledger.server import ACCOUNTS, HOT, Pgbench, Server, account
-from bench.ledger.speed import BATCH_1000, CLIENTS, POST
+from bench.ledger.speed import BATCH_1000, CLIENTS, POST, POST_RANDOM_IDS
 from bench.ledger.workers import Task, Workers, workers
 from bench.report import quantile
 
@@ -24,8 +24,6 @@ WARM_S = 10
 """After a checkpoint the first change of each page is logged as a whole page; ten thousand accounts have as many."""
 
 BATCH_1000_RANDOM_IDS = Task("batch", {"size": 1_000, "ordered": False})
-
-_POST_RANDOM_IDS = POST.replace("uuidv7()", "gen_random_uuid()")
 
 
 class Size:
@@ -73,7 +71,7 @@ class Size:
         return {
             SQL: script(POST),
             BATCH: lambda: hands.rate(BATCH_1000, seconds=self._seconds),
-            SQL_RANDOM_IDS: script(_POST_RANDOM_IDS),
+            SQL_RANDOM_IDS: script(POST_RANDOM_IDS),
             BATCH_RANDOM_IDS: lambda: hands.rate(BATCH_1000_RANDOM_IDS, seconds=self._seconds),
         }
 

@@ -9,18 +9,22 @@ from bench.report import quantile
 
 CLIENTS = 8
 
+# As callers make them, ever greater, and as those that are derived from others: without any order.
+_ID = "rpad(to_hex(:id::bigint), 32, '0')::uuid"
+_RANDOM_ID = "gen_random_uuid()"
 _DRAWN = "\\set a random(1, 5000)\n\\set b random(5001, 10000)\n"
 _POST = (
     "\\set number :number + 1\n\\set id :number * 8 + :client_id\n"
-    "SELECT ledger.post_plain(rpad(to_hex(:id::bigint), 32, '0')::uuid, lpad(to_hex(:a::bigint), 32, '0')::uuid,"
-    " lpad(to_hex({}::bigint), 32, '0')::uuid, 1, 156, 1, 0::smallint, 0, NULL, 0, 0);\n"
+    "SELECT ledger.post_plain({id}, lpad(to_hex(:a::bigint), 32, '0')::uuid,"
+    " lpad(to_hex({credit}::bigint), 32, '0')::uuid, 1, 156, 1, 0::smallint, 0, NULL, 0, 0);\n"
 )
 _USUAL = (
     "SELECT * FROM comparison.transfer('cmpa_' || lpad((:a - 1)::text, 26, '0'),"
     " 'cmpa_' || lpad(({} - 1)::text, 26, '0'), 1);\n"
 )
-POST = _DRAWN + _POST.format(":b")
-POST_HOT = _DRAWN + _POST.format("10001")
+POST = _DRAWN + _POST.format(id=_ID, credit=":b")
+POST_RANDOM_IDS = _DRAWN + _POST.format(id=_RANDOM_ID, credit=":b")
+POST_HOT = _DRAWN + _POST.format(id=_ID, credit="10001")
 USUAL = _DRAWN + _USUAL.format(":b")
 USUAL_HOT = _DRAWN + _USUAL.format("10000")
 

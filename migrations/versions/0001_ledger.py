@@ -32,7 +32,8 @@ CREATE INDEX ix_accounts_xid ON ledger.accounts USING brin (xid) WITH (autosumma
 # Sums and `closed` change with every transfer, so pages keep room for the new row beside the old one (fillfactor), and
 # no changing column is indexed: an update then touches no index. PostgreSQL parses each CHECK anew for every statement
 # that writes, about a microsecond for each of its operands; so one says all: neither a hold nor what a limit leaves is
-# ever below zero. What has no limit is NULL, which `least` passes over; posted sums only ever grow.
+# ever below zero. What has no limit is NULL, which `least` passes over; none has two (ck_accounts_one_limit), and posted
+# sums only ever grow. It must stand while anybody posts: `post_plain` knows no other limit.
 BALANCES = """
 CREATE TABLE ledger.balances (
     id uuid NOT NULL CONSTRAINT pk_balances PRIMARY KEY,
@@ -103,8 +104,8 @@ CREATE INDEX ix_period_events_xid ON ledger.period_events USING brin (xid)
 """
 
 # Both accounts' sums right after the transfer stand on its row: the balance at any moment is one index seek, and an
-# audit can check every step. That the accounts, the journal and the hold it names exist is no foreign key but part of
-# every statement that writes here (docs/adr/0107): the keys cost an eighth of a posting and could only say it again.
+# audit can check every step. That the accounts, the journal and the hold it names exist is no foreign key: whoever
+# writes here asks for the first and writes the others with it (docs/adr/0107); the keys cost an eighth of a posting.
 # Only what is dated far from its booking is indexed by value date, and there is little of that (docs/adr/0112); without
 # the statistics the planner would take posted rows for rare, and read a whole account for one page.
 TRANSFERS = f"""

@@ -46,7 +46,11 @@ def fresh_books(database: Database, events: Sequence[tuple[str, str, int, int, b
     """Begin anew with events of debit and credit account, fen, day of the year, and whether there is a voucher."""
     with database.transaction() as session:
         without_triggers(session)
-        session.execute(text("TRUNCATE ledger.transfers, ledger.journals, ledger.accounts CASCADE"))
+        session.execute(
+            text(
+                "TRUNCATE ledger.transfers, ledger.journals, ledger.pending_transfers, ledger.balances, ledger.accounts"
+            )
+        )
     desk = Desk(database, title=f"{next(number)} ")
     desk.open(*NAMES, "other")
     for name, (debit, credit, fen, day, has_voucher) in enumerate(events):

@@ -3,6 +3,7 @@
 import struct
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
@@ -36,6 +37,16 @@ def test_every_column_comes_back_as_it_was_sent(database: Database) -> None:
             assert list(connection.exec_driver_sql(sql, {"values": array(type_, values)}).scalars()) == values
 
         comes_back()
+
+
+def test_the_two_moments_of_a_repeated_hour_stay_an_hour_apart(database: Database) -> None:
+    """They are equal and hash alike, and are not the same."""
+    first, second = (datetime(2026, 10, 25, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin")) for fold in (0, 1))
+    assert first == second
+    with database.engine.connect() as connection:
+        sent = {"values": array("timestamptz", [first, second])}
+        moments = list(connection.exec_driver_sql("SELECT unnest(%(values)b::timestamptz[])", sent).scalars())
+    assert moments == [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
 
 
 def test_a_number_that_the_column_cannot_hold_is_refused_before_it_is_sent() -> None:

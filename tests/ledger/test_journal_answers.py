@@ -22,7 +22,7 @@ from ledger import (
     post_journal,
     reverse_journal,
 )
-from ledger.journals import post_together
+from ledger.journals import _Batch, post_together
 from ledger.posting import BATCH_MAX, execute
 
 BANK, INCOME = UUID(int=1), UUID(int=2)
@@ -154,3 +154,15 @@ def test_a_mistake_of_the_program_is_not_taken_for_a_race(books: Database) -> No
     impossible = "UPDATE ledger.balances SET credits_pending_fen = -1"
     with pytest.raises(sqlalchemy.exc.IntegrityError, match="ck_balances"), books.transaction() as session:
         execute(session, impossible, {}, reads=False)
+
+
+def test_a_transfer_cannot_belong_to_a_journal_that_is_not_written(
+    books: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the batch ever forget the row of a journal."""
+    monkeypatch.setattr(_Batch, "_keep_posted", lambda *_, **__: None)
+    wanted = journal()
+    with pytest.raises(RuntimeError, match="a journal that is not written"):
+        post(books, wanted)
+    with books.reader() as session:
+        assert lookup_transfers(session, [each.id for each in wanted.transfers]) == []

@@ -100,7 +100,13 @@ def make_plainly(database: Database, transfer: NewTransfer) -> None:
     )
     sides = {"debit": transfer.debit_account_id, "credit": transfer.credit_account_id}
     values = {"id": transfer.id, "amount": transfer.amount_fen, **sides}
-    database.run(lambda session: session.execute(plain, values))
+
+    def post(session: Session) -> None:
+        for way in ("seqscan", "bitmapscan"):
+            session.execute(text(f"SET LOCAL enable_{way} = off"))
+        session.execute(plain, values)
+
+    database.run(post)
 
 
 def book(database: Database, journal: NewJournal) -> JournalResult:

@@ -56,7 +56,7 @@ ODD = {
     "amount_fen": st.sampled_from([0, 101, AMOUNT_MAX_FEN]),
     "code": st.just(0),
     "ledger": st.sampled_from([840, 0]),
-    "flags": st.sampled_from([1, 4, 8, 16, 32, 64, 130, 256]).map(TransferFlag),
+    "flags": st.sampled_from([1, 4, 8, 16, 32, 64, 130, 256, 2**15]).map(TransferFlag),
     "timeout_s": st.just(60),
 }
 PLAIN = {
@@ -179,6 +179,7 @@ def test_plain_transfers_and_holds_are_taken_and_nothing_else_is(books: Database
         wish("free", "other", 2**61),
         wish("free", "other", 1, flags=TransferFlag.LINKED),
         wish("free", "other", 1, flags=TransferFlag.BALANCING_DEBIT),
+        wish("free", "other", 1, flags=TransferFlag(2**15)),
         replace(wish("free", "other", 1), code=0),
         replace(wish("free", "other", 1), id=UUID(int=0)),
         replace(wish("free", "other", 1), id=UUID(int=2**128 - 1)),
