@@ -16,6 +16,7 @@ from card_terminal.protocol import (
     OfflineList,
     Started,
     TariffSnapshot,
+    seal_card_keys,
     sign_offline_list,
 )
 from card_terminal.readers import Reading
@@ -260,16 +261,23 @@ def test_a_list_is_taken_only_from_the_server_for_this_terminal_and_never_an_old
 ) -> None:
     wire.is_down = False
     content = new_list(server, version=2)
-    for wrong in (replace(content, device_id="terminal-2"), replace(content, version=1)):
-        server.offline_list = replace(wrong, version=wrong.version)
-        alone.keep_in_touch()
-        assert alone.offline.version == 1
+    server.offline_list = replace(content, device_id="terminal-2")
+    alone.keep_in_touch()
+    assert alone.offline.version == 1
     server.offline_list = content
     forged = sign_offline_list(content, key=alone.key, key_id="server-1")
     with pytest.raises(Exception, match="not verified"):
         alone.offline.take(forged, server_time_ms=server.now_ms(), asked_mono_ms=0)
     alone.keep_in_touch()
     assert alone.offline.version == 2
+    receiver = alone.offline.public_sealing_key
+    for version in (1, 2):
+        sealed = seal_card_keys(server.offline_keys, receiver=receiver, device_id="terminal-1", version=version)
+        old = sign_offline_list(
+            replace(content, version=version, sealed_keys=sealed), key=server.key, key_id="server-1"
+        )
+        assert not alone.offline.take(old, server_time_ms=server.now_ms(), asked_mono_ms=0)
+        assert alone.offline.version == 2
 
 
 def test_no_new_list_comes_into_force_while_a_session_of_the_old_one_is_open_or_unsent(

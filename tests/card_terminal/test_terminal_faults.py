@@ -10,7 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from card_terminal.flow import State
-from card_terminal.protocol import EVENTS_PER_REQUEST_MAX, CardRefused, Ended, EventKind, SessionState, TypedCard
+from card_terminal.protocol import (
+    EVENTS_PER_REQUEST_MAX,
+    CardRefused,
+    Ended,
+    EventKind,
+    SessionState,
+    Started,
+    TypedCard,
+)
 from card_terminal.readers import Reading
 from tests.card_terminal.honest_server import HonestServer, TurnedClock
 from tests.card_terminal.world import Killed, Station, Wire
@@ -35,8 +43,10 @@ def settle(station: Station) -> None:
 def no_money_is_left_hanging(server: HonestServer) -> None:
     is_open = [each for each in server.sessions.values() if each.state in {SessionState.HELD, SessionState.ACTIVE}]
     assert not is_open
-    charged = sum(each.charged_fen or 0 for each in server.sessions.values())
-    assert charged == sum(100_00 - balance for balance in server.balances_fen.values())
+    started = [event.body.session_id for event in server.events if isinstance(event.body, Started)]
+    ended = [event.body.session_id for event in server.events if isinstance(event.body, Ended)]
+    charged = [session_id for session_id, each in server.sessions.items() if each.charged_fen is not None]
+    assert sorted(started) == sorted(ended) == sorted(charged)
 
 
 def test_after_an_answer_that_was_lost_the_same_bytes_are_sent_and_the_money_is_held_once(
@@ -95,12 +105,14 @@ def test_a_reversal_that_overtakes_its_question_leaves_a_tombstone(
     station: Station, server: HonestServer, wire: Wire
 ) -> None:
     station.tap("1001")
-    wire.faults = ["down"] * 3
+    wire.faults = ["late"] * 3
     station.wait(4_000)
-    settle(station)
-    asked = next(message for message in wire.sent if message[0] == "card/begin")
-    assert asked
+    station.keep_in_touch()
     assert [each.state for each in server.sessions.values()] == [SessionState.REVERSED]
+    name, body = wire.late[0]
+    assert name == "session/authorize"
+    assert server.handle(name, body)[1].get("code") == "SESSION_REVERSED"
+    assert server.available_fen("1001") == 100_00
 
 
 def test_events_are_taken_once_however_often_their_answer_is_lost(

@@ -18,7 +18,7 @@ import requests
 from flask import Flask, jsonify, request
 from werkzeug.serving import make_server
 
-from card_terminal.protocol import SessionState
+from card_terminal.protocol import Ended, SessionState, Started
 from tests.card_terminal.honest_server import HonestServer, TurnedClock
 
 SPEED = 60
@@ -194,12 +194,19 @@ def test_sigkill_at_random_moments_neither_loses_nor_doubles_a_charge(
             time.sleep(0.2)
             _tap_and_be_interrupted(process, card, pin)
         process.wait_for("idle", until=lambda view: view["queue"] == 0)
+    process.post("tap", card="1002", pin="4711", minutes=30)
+    process.wait_for("active", until=lambda view: view["session"]["elapsed_s"] >= 60)
+    process.post("tap", card="1002")
+    process.wait_for("idle", until=lambda view: view["queue"] == 0)
     open_sessions = [
         each for each in honest.sessions.values() if each.state in {SessionState.HELD, SessionState.ACTIVE}
     ]
     assert not open_sessions
-    charged = sum(each.charged_fen or 0 for each in honest.sessions.values())
-    assert charged == sum(1_000_00 - balance for balance in honest.balances_fen.values())
+    started = [event.body.session_id for event in honest.events if isinstance(event.body, Started)]
+    ended = [event.body.session_id for event in honest.events if isinstance(event.body, Ended)]
+    charged = [session_id for session_id, each in honest.sessions.items() if each.charged_fen is not None]
+    assert ended
+    assert sorted(started) == sorted(ended) == sorted(charged)
 
 
 def _tap_and_be_interrupted(process: Process, card: str, pin: str | None) -> None:

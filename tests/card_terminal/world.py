@@ -36,18 +36,22 @@ class Killed(BaseException):
 
 @dataclass
 class Wire:
-    """Carries messages to the server; `faults` are used up one by one: down, lost, error, garbage, busy, or none."""
+    """Carries messages to the server; its `faults` come one by one: down, late, lost, error, garbage, busy, or none."""
 
     server: HonestServer
     faults: list[str] = field(default_factory=list)
     is_down: bool = False
     before: Callable[[str], None] = lambda _place: None
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    late: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def post(self, name: str, *, body: dict[str, Any], timeout_s: float) -> tuple[int, object] | None:
         assert timeout_s > 0
         fault = self.faults.pop(0) if self.faults else ""
         self.before(f"before {name} is sent")
+        if fault == "late":
+            self.late.append((name, body))
+            return None
         if self.is_down or fault == "down":
             return None
         self.sent.append((name, body))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.errors import DeadReason, MessageRefused
-from telemetry.messages import Birth, Measured, Presence, encode_ack, parse, parse_ack, parse_topic
+from telemetry.messages import Birth, Measured, Presence, Topic, encode_ack, parse, parse_ack, parse_topic
 from tests.telemetry.wire import minute, payload
 
 
@@ -122,8 +122,36 @@ def test_no_bytes_make_anything_but_a_value_or_a_reason(kind: str, raw: bytes) -
 
 @given(st.text(max_size=40) | st.from_regex(r"cb/v1/[0-9]{1,3}/[a-z+#]{0,4}/(m|ack|state)"))
 def test_only_the_topics_of_boxes_are_taken(text: str) -> None:
-    with contextlib.suppress(MessageRefused):
-        assert str(parse_topic(text)) == text
+    try:
+        taken = parse_topic(text)
+    except MessageRefused as refused:
+        assert refused.reason is DeadReason.TOPIC_UNKNOWN  # noqa: PT017
+    else:
+        assert str(taken) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cb/v1/64/cb-001/m",
+        "cb/v1/7/cb-001/m",
+        "cb/v1/007/cb-001/m",
+        "cb/v1/\u0660\u0667/cb-001/m",
+        "cb/v2/07/cb-001/m",
+        "cb/v1/07/cb-001/ack",
+        "cb/v1/07/cb-001/cmd",
+        "cb/v1/07/cb-001",
+        "cb/v1/07/cb-001/m/x",
+    ],
+)
+def test_a_topic_of_no_box_is_refused(text: str) -> None:
+    with pytest.raises(MessageRefused) as refused:
+        parse_topic(text)
+    assert refused.value.reason is DeadReason.TOPIC_UNKNOWN
+
+
+def test_a_topic_says_shard_box_and_kind() -> None:
+    assert parse_topic("cb/v1/63/cb-001/m") == Topic(shard=63, box="cb-001", kind="m")
 
 
 def test_a_birth_names_what_the_box_still_holds() -> None:

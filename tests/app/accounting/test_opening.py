@@ -73,7 +73,10 @@ def test_what_the_old_system_stood_at_is_posted_once_however_often_it_is_brought
 @pytest.mark.parametrize(
     ("lines", "mistake"),
     [
-        (("a,1002.01,,1.00,,", "b,2241.01,?,,1.01,"), "debits are 1.00 and credits 1.01"),
+        (
+            ("a,1002.01,,1.00,,", "b,2241.01,?,,1.01,"),
+            "debits are 2.00 and credits 1.01: they must be the same",
+        ),
         (("a,1002.01,,1.00,,", "a,2241.01,?,,1.00,"), "line 3: the reference a stands twice"),
         (("a,1002.01,,1.00,1.00,",), "line 2: give either a debit or a credit"),
         (("a,1002.01,,,,",), "line 2: give either a debit or a credit"),
@@ -93,7 +96,7 @@ def test_a_file_with_a_mistake_posts_nothing_and_says_where_it_is(
     assert found.exit_code == 1
     shifted = mistake.replace("line 3", "line 4").replace("line 2", "line 3")
     assert "nothing was posted" in found.output
-    assert shifted in found.output or mistake.startswith("debits")
+    assert shifted in found.output
     assert bring.left_fen() == 0
 
 

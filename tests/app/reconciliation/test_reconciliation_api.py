@@ -1,7 +1,7 @@
 """Verdicts, exceptions, reviews and usage records over HTTP, each person within her own walls."""
 
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from app import clock, web
 from app.clock import Anchor
-from app.errors import Refusal
+from app.errors import Code, Refusal
 from app.people.models import Role, RoleGrant
 from app.people.service import principal_of
 from app.reconciliation import service
@@ -172,19 +172,28 @@ def test_nobody_reviews_her_own_use(world: World) -> None:
         service.review(session, session_id=charge, outcome=Review.VERIFIED, note=NOTE, reader=reader, at=at(130))
 
 
+def set_flags(world: World, charge: UUID, *flags: str) -> None:
+    with world.database.transaction() as session:
+        session.get_one(CardSession, charge).flags = list(flags)
+
+
 def test_a_session_that_nobody_ended_waits_for_a_person_also_when_its_box_confirms_the_charge(world: World) -> None:
-    forgotten = world.charge(10, 70, flags=["auto_ended", "lower_bound"])
+    forgotten = world.charge(10, 70)
     world.use(10, 70, until=120)
     world.reconcile(minutes=120)
     clerk = world.person("clerk", Role.CLERK)
     assert world.verdict(forgotten) == "matched"
+    set_flags(world, forgotten, "lower_bound")
+    with world.database.transaction() as session:
+        assert list_exceptions(session, reader=clerk)[1] == 0
+        with pytest.raises(Refusal) as refused:
+            service.review(session, session_id=forgotten, outcome=Review.VERIFIED, note=NOTE, reader=clerk, at=at(130))
+        assert refused.value.code is Code.NOT_REVIEWABLE
+    set_flags(world, forgotten, "auto_ended", "lower_bound")
     with world.database.transaction() as session:
         assert list_exceptions(session, reader=clerk)[1] == 1
         service.review(session, session_id=forgotten, outcome=Review.VERIFIED, note=NOTE, reader=clerk, at=at(130))
         assert list_exceptions(session, reader=clerk)[1] == 0
-        session.get_one(CardSession, forgotten).flags = ["lower_bound"]
-    with pytest.raises(Refusal), world.database.transaction() as session:
-        service.review(session, session_id=forgotten, outcome=Review.VERIFIED, note=NOTE, reader=clerk, at=at(131))
 
 
 def test_new_evidence_asks_for_a_new_review(world: World) -> None:

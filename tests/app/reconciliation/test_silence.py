@@ -1,12 +1,14 @@
 """Silence rules: maintenance, runs by itself, normal silence, and charges that are not compared."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from app.errors import Refusal
+from app.errors import Code, Refusal
 from app.people.models import Role
 from app.reconciliation import ruling
 from app.reconciliation.cases import Case, Charge, Outcome, Rule, Run, Settings
@@ -15,6 +17,7 @@ from app.reconciliation.models import RuleKind, SilenceRule
 from app.reconciliation.silence import Week, settled_through, spans_of
 from app.reconciliation.spans import Span
 from app.reconciliation.times import from_s, to_s
+from tests.app import builders
 from tests.app.reconciliation.test_matching import charge, clock, run, verdicts
 from tests.app.reconciliation.world import World
 from tests.telemetry.wire import STANDBY_W, at
@@ -145,7 +148,7 @@ def test_a_rule_said_later_makes_the_verdict_anew_and_its_end_leaves_the_past(wo
 def test_a_box_that_is_normally_silent_at_night_keeps_no_charge_waiting(world: World) -> None:
     clerk = world.person("clerk", Role.CLERK)
     finished = world.charge(10, 70)
-    world.use(14, 66, until=80)  # then the whole bench is switched off
+    world.use(14, 60, until=80)  # then the whole bench is switched off
     world.reconcile(minutes=100)
     assert world.verdict(finished) == "provisional"
     wish = ruling.Wish(
@@ -159,15 +162,17 @@ def test_a_box_that_is_normally_silent_at_night_keeps_no_charge_waiting(world: W
     )
     world.database.run(lambda session: ruling.make(session, wish, maker=clerk, at=at(100)))
     world.reconcile(minutes=101)
-    assert world.verdict(finished) in {"provisional", "matched"}
+    assert world.verdict(finished) == "matched"
     silent = world.charge(90, 110)
     world.reconcile(minutes=140)
     assert world.verdict(silent) == "no_evidence"  # silence stays unknown: it accuses nobody
 
 
-def test_nobody_makes_rules_for_another_sub_centers_instrument(world: World) -> None:
-    stranger = world.person("stranger", Role.SUB_CENTER_MANAGER, sub_center_id=world.sub_center_id)
-    stranger = type(stranger)(person_id=stranger.person_id, username="s", name="s", organisation_id=None, grants=())
+def test_nobody_makes_or_ends_rules_for_another_sub_centers_instrument(world: World) -> None:
+    with world.database.transaction() as session:
+        elsewhere = builders.sub_center(session).id
+    stranger = world.person("stranger", Role.SUB_CENTER_MANAGER, sub_center_id=elsewhere)
+    clerk = world.person("clerk", Role.CLERK)
     wish = ruling.Wish(
         instrument_id=world.instrument_id,
         kind=RuleKind.MAINTENANCE,
@@ -177,5 +182,12 @@ def test_nobody_makes_rules_for_another_sub_centers_instrument(world: World) -> 
         run_s_max=None,
         note="nothing",
     )
-    with pytest.raises(Refusal), world.database.transaction() as session:
-        ruling.make(session, wish, maker=stranger, at=at(0))
+    made = world.database.run(lambda session: ruling.make(session, wish, maker=clerk, at=at(0)))
+    attempts: tuple[Callable[[Session], SilenceRule], ...] = (
+        lambda session: ruling.make(session, wish, maker=stranger, at=at(0)),
+        lambda session: ruling.end(session, rule_id=made.id, ender=stranger, at=at(1)),
+    )
+    for attempt in attempts:
+        with pytest.raises(Refusal) as refused, world.database.transaction() as session:
+            attempt(session)
+        assert refused.value.code is Code.NOT_FOUND

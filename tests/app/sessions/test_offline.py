@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flask.testing import FlaskClient
@@ -284,21 +285,22 @@ def test_what_the_purses_do_not_have_becomes_a_debt_and_stops_the_card(site: Sit
         assert session.get_one(Card, card.id).status is CardStatus.BLOCKED
 
 
-def test_what_breaks_a_rule_is_charged_and_flagged(site: Site) -> None:
-    terminal = site.terminal()
-    card = known_card(site, terminal)
-    content = with_list(site, terminal)
-    taps.advance(3 * HOUR)
-    broken = (
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
         ({"at_ms": 1}, Flag.CLOCK_DOUBTFUL),
         ({"at_ms": 32_000_000_000_000}, Flag.CLOCK_DOUBTFUL),
         ({"limit_fen": 200_00}, Flag.OFFLINE_OVER_LIMIT),
-    )
-    for values, flag in broken:
-        session_id = uuid4()
-        assert terminal.report(began(content, card, session_id, ago=HOUR, **values))[0]["status"] == "accepted"
-        assert terminal.report(ended(session_id, minutes=30))[0]["amount_fen"] == 15_00
-        assert flag in flags(site, session_id)
+    ],
+)
+def test_what_breaks_a_rule_is_charged_and_flagged(site: Site, values: dict[str, int], flag: Flag) -> None:
+    terminal = site.terminal()
+    card, session_id = known_card(site, terminal), uuid4()
+    content = with_list(site, terminal)
+    taps.advance(3 * HOUR)
+    assert terminal.report(began(content, card, session_id, ago=HOUR, **values))[0]["status"] == "accepted"
+    assert terminal.report(ended(session_id, minutes=30))[0]["amount_fen"] == 15_00
+    assert flags(site, session_id) == {Flag.OFFLINE, flag}
 
 
 def test_late_and_third_sessions_are_charged_and_flagged_and_what_is_not_known_is_parked(site: Site) -> None:

@@ -84,7 +84,7 @@ def test_a_list_allows_no_more_than_is_reserved_when_it_is_taken(site: Site) -> 
     second = fetch(site, terminal)
 
     assert second.version == first.version + 1
-    assert sum(each.limit_fen for each in second.cards) <= reserved_fen(site, card)
+    assert [each.limit_fen for each in second.cards] == [reserved_fen(site, card)] == [49_83]
 
 
 def _spend_elsewhere(site: Site, card: CardInHand, *, minutes: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +15,7 @@ import requests
 
 from app import clock
 from app.db import Database
-from app.errors import Code, Refusal
+from app.errors import Code
 from app.settings import Settings
 from app.topups import online, service
 from app.topups.fake_psp import Config, FakePsp
@@ -22,7 +23,7 @@ from app.topups.gateway import Checkout, CheckoutOrder, GatewayRefusedError
 from app.topups.models import TopUp, TopUpMethod, TopUpStatus
 from app.topups.service import Wish
 from app.topups.stripe import Stripe
-from tests.app.topups.conftest import Center, refusal_of
+from tests.app.topups.conftest import Center, Counter, refusal_of
 from tests.app.topups.money import principal_fen
 from tests.app.topups.network import Fault, Network
 
@@ -274,7 +275,10 @@ def test_the_payment_page_lives_in_real_time_whatever_the_sites_clock_shows(shop
     assert top_up.checkout_expires_at - real <= service.CHECKOUT_LIFETIME + timedelta(seconds=5)
 
 
-def test_a_look_at_a_counter_top_up_finds_nothing(shop: Shop) -> None:
-    with pytest.raises(Refusal) as refused:
-        online.look(shop.database, gateway=shop.gateway, top_up_id=uuid4())
-    assert refused.value.code is Code.NOT_FOUND
+@pytest.mark.parametrize("ask", [online.look, online.cancel])
+def test_looking_at_or_cancelling_a_counter_or_an_unknown_top_up_finds_nothing(
+    shop: Shop, counter: Counter, ask: Callable[..., online.Look]
+) -> None:
+    for top_up_id in (counter.begin(amount_fen=100_00).id, uuid4()):
+        asked = partial(ask, shop.database, gateway=shop.gateway, top_up_id=top_up_id)
+        assert refusal_of(asked) is Code.NOT_FOUND
