@@ -29,7 +29,7 @@ $(VENV)/pcsc: requirements-pcsc.txt $(VENV)/runtime
 run: $(VENV)/runtime ## start everything with a small Chongqing; Ctrl-C stops it
 	@exec $(BIN)/python -m app.cli demo
 
-try: $(VENV)/runtime ## the main job once, in under a minute (ARGS=--json for machines)
+try: $(VENV)/runtime ## the main job once, in about a minute (ARGS=--json for machines)
 	@$(BIN)/python -m app.cli try $(ARGS)
 
 check: $(VENV)/developer ## ruff, mypy, import contracts
