@@ -173,9 +173,12 @@ CHECKS = (
     Check(
         "accounts",
         "An account's currency and limits are those with which it was made.",
-        """SELECT a.id, concat_ws('/', a.ledger, a.flags), concat_ws('/', b.ledger, b.flags)
-           FROM ledger.accounts AS a FULL JOIN ledger.balances AS b USING (id)
-           WHERE (a.ledger, a.flags) IS DISTINCT FROM (b.ledger, b.flags)""",
+        """SELECT id, a.made::text, b.made::text
+           FROM (SELECT id, (ledger, flags, CASE WHEN flags & 2 <> 0 THEN 0 END, CASE WHEN flags & 4 <> 0 THEN 0 END)
+                     AS made FROM ledger.accounts) AS a
+           FULL JOIN (SELECT id, (ledger, flags, debits_excess_max_fen, credits_excess_max_fen) AS made
+                      FROM ledger.balances) AS b USING (id)
+           WHERE a.made::text IS DISTINCT FROM b.made::text""",
     ),
     Check(
         "transfers",

@@ -50,13 +50,19 @@ class Account(Base):
 
 
 class Balance(Base):
-    """What an account holds now; derived from the transfers, and written anew from them by `rebuild`."""
+    """What an account holds now; derived from the transfers, and written anew from them by `rebuild`.
+
+    `debits_excess_max_fen` is by how much debits may exceed credits, holds included: 0, or NULL where nothing limits
+    them. The database sets it from the flags, which nobody can change.
+    """
 
     __tablename__ = "balances"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     ledger: Mapped[int]
     flags: Mapped[int] = mapped_column(SmallInteger)
+    debits_excess_max_fen: Mapped[int | None] = mapped_column(BigInteger)
+    credits_excess_max_fen: Mapped[int | None] = mapped_column(BigInteger)
     closed: Mapped[bool]
     debits_pending_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")
     debits_posted_fen: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -31,14 +31,16 @@ CREATE INDEX ix_accounts_xid ON ledger.accounts USING brin (xid) WITH (autosumma
 
 # Sums and `closed` change with every transfer, so pages keep room for the new row beside the old one (fillfactor), and
 # no changing column is indexed: an update then touches no index. PostgreSQL parses each CHECK anew for every statement
-# that writes, about a microsecond for each of its operands; so one says all: neither a hold nor what a limit leaves is
-# ever below zero. What has no limit is NULL, which `least` passes over; none has two (ck_accounts_one_limit), and posted
-# sums only ever grow. It must stand while anybody posts: `post_plain` knows no other limit.
+# that writes, about a microsecond for each of its operands; so one says all, and asks columns instead of flags: neither
+# a hold nor what a limit leaves is ever below zero. What has no limit is NULL, which `least` passes over. It must stand
+# while anybody posts: `post_plain` knows no other limit.
 BALANCES = """
 CREATE TABLE ledger.balances (
     id uuid NOT NULL CONSTRAINT pk_balances PRIMARY KEY,
     ledger integer NOT NULL,
     flags smallint NOT NULL,
+    debits_excess_max_fen bigint,
+    credits_excess_max_fen bigint,
     closed boolean NOT NULL,
     debits_pending_fen bigint NOT NULL DEFAULT 0,
     debits_posted_fen bigint NOT NULL DEFAULT 0,
@@ -48,13 +50,20 @@ CREATE TABLE ledger.balances (
     CONSTRAINT ck_balances_nothing_below_zero CHECK (
         least(
             debits_pending_fen, credits_pending_fen,
-            CASE flags & 6::smallint
-                WHEN 2::smallint THEN credits_posted_fen - debits_posted_fen - debits_pending_fen
-                WHEN 4::smallint THEN debits_posted_fen - credits_posted_fen - credits_pending_fen
-            END
+            credits_posted_fen - debits_posted_fen - debits_pending_fen + debits_excess_max_fen,
+            debits_posted_fen - credits_posted_fen - credits_pending_fen + credits_excess_max_fen
         ) >= 0
     )
-) WITH (fillfactor = 60)
+) WITH (fillfactor = 60);
+CREATE FUNCTION ledger.limit_as_flagged() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.debits_excess_max_fen := CASE WHEN NEW.flags & 2 <> 0 THEN 0 END;
+    NEW.credits_excess_max_fen := CASE WHEN NEW.flags & 4 <> 0 THEN 0 END;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER limited_as_flagged BEFORE INSERT ON ledger.balances
+    FOR EACH ROW EXECUTE FUNCTION ledger.limit_as_flagged()
 """
 
 JOURNALS = f"""
@@ -314,7 +323,7 @@ CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.clusters
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON ledger.balances
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
-CREATE TRIGGER only_sums_change BEFORE UPDATE OF id, ledger, flags ON ledger.balances
+CREATE TRIGGER only_sums_change BEFORE UPDATE OF id, ledger, flags, debits_excess_max_fen, credits_excess_max_fen ON ledger.balances
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON ledger.pending_transfers
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse();

@@ -50,6 +50,8 @@ REFUSED = [
     "DELETE FROM ledger.accounts",
     "TRUNCATE ledger.accounts CASCADE",
     "UPDATE ledger.balances SET flags = 0",
+    "UPDATE ledger.balances SET debits_excess_max_fen = 1_000_00",
+    "UPDATE ledger.balances SET credits_excess_max_fen = NULL",
     "UPDATE ledger.balances SET ledger = 840",
     "UPDATE ledger.balances SET id = gen_random_uuid()",
     "DELETE FROM ledger.balances",
@@ -124,6 +126,24 @@ def test_a_wrong_sum_state_or_account_cannot_be_written(books: Database) -> None
     for statement, constraint in BROKEN.items():
         with pytest.raises(sqlalchemy.exc.IntegrityError, match=constraint), books.transaction() as session:
             session.execute(text(statement))
+
+
+@pytest.mark.parametrize(("flags", "limits"), [(0, (None, None)), (2, (0, None)), (4, (None, 0)), (34, (0, None))])
+def test_an_account_is_limited_as_its_flags_say_whatever_is_written(
+    books: Database, flags: int, limits: tuple[int | None, int | None]
+) -> None:
+    with books.transaction() as session:
+        written = session.execute(
+            text(
+                "INSERT INTO ledger.balances"
+                " (id, ledger, flags, debits_excess_max_fen, credits_excess_max_fen, closed, last_at)"
+                " VALUES (gen_random_uuid(), 156, :flags, 7, 7, false, now())"
+                " RETURNING debits_excess_max_fen, credits_excess_max_fen"
+            ),
+            {"flags": flags},
+        )
+        assert written.one() == limits
+        session.rollback()
 
 
 def copy_of_transfer(session: Session, *, where: str, name: str, **changes: str) -> None:
