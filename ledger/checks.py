@@ -168,6 +168,10 @@ def balanced(wanted_fen: int | None, flags: int, *, debit: AccountState, credit:
 
 def overflow(amount_fen: int, flags: int, *, debit: AccountState, credit: AccountState) -> Status | None:
     """Check that no sum, and no sum of pending and posted, leaves its column."""
+    debits_fen = debit.debits_pending_fen + debit.debits_posted_fen + amount_fen
+    credits_fen = credit.credits_pending_fen + credit.credits_posted_fen + amount_fen
+    if debits_fen <= AMOUNT_MAX_FEN and credits_fen <= AMOUNT_MAX_FEN:  # then each part of them is, too
+        return None
     if flags & PENDING:
         if debit.debits_pending_fen + amount_fen > AMOUNT_MAX_FEN:
             return Status.OVERFLOWS_DEBITS_PENDING
@@ -177,11 +181,7 @@ def overflow(amount_fen: int, flags: int, *, debit: AccountState, credit: Accoun
         return Status.OVERFLOWS_DEBITS_POSTED
     if credit.credits_posted_fen + amount_fen > AMOUNT_MAX_FEN:
         return Status.OVERFLOWS_CREDITS_POSTED
-    if debit.debits_pending_fen + debit.debits_posted_fen + amount_fen > AMOUNT_MAX_FEN:
-        return Status.OVERFLOWS_DEBITS
-    if credit.credits_pending_fen + credit.credits_posted_fen + amount_fen > AMOUNT_MAX_FEN:
-        return Status.OVERFLOWS_CREDITS
-    return None
+    return Status.OVERFLOWS_DEBITS if debits_fen > AMOUNT_MAX_FEN else Status.OVERFLOWS_CREDITS
 
 
 def limit(amount_fen: int, *, debit: AccountState, credit: AccountState) -> Status | None:

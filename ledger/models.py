@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, MetaData, SmallInteger, text
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import DOMAIN, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger, Text
 
@@ -27,6 +27,9 @@ class Base(DeclarativeBase):
     metadata = MetaData(schema="ledger", naming_convention=NAMING)
     type_annotation_map = {datetime: TIMESTAMP(timezone=True), str: Text}  # noqa: RUF012 - SQLAlchemy reads a class attribute
 
+
+FEN = DOMAIN("fen", BigInteger, schema="ledger", create_type=False)
+"""An amount: never below zero."""
 
 # Filled in by the database: the transaction that wrote the row.
 XID = text("pg_current_xact_id()::text::bigint")
@@ -132,7 +135,7 @@ class Transfer(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     debit_account_id: Mapped[UUID]
     credit_account_id: Mapped[UUID]
-    amount_fen: Mapped[int] = mapped_column(BigInteger)
+    amount_fen: Mapped[int] = mapped_column(FEN)
     ledger: Mapped[int]
     code: Mapped[int]
     flags: Mapped[int] = mapped_column(SmallInteger)

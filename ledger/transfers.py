@@ -86,9 +86,10 @@ class Machine:
         results: list[TransferResult] = []
         chain: list[NewTransfer] = []
         for event in events:
-            goes_on = int(event.flags) & LINKED
+            flags = int(event.flags)
+            goes_on = flags & LINKED
             if not (goes_on or chain):
-                results.append(self._take(event))
+                results.append(self._take(event, flags))
                 continue
             chain.append(event)
             if not goes_on:
@@ -117,8 +118,11 @@ class Machine:
         self._before = _Before(self)
         results = []
         for position, event in enumerate(chain):
-            is_open_end = position == len(chain) - 1 and int(event.flags) & LINKED
-            result = TransferResult(event.id, Status.LINKED_EVENT_CHAIN_OPEN) if is_open_end else self._take(event)
+            flags = int(event.flags)
+            if position == len(chain) - 1 and flags & LINKED:
+                result = TransferResult(event.id, Status.LINKED_EVENT_CHAIN_OPEN)
+            else:
+                result = self._take(event, flags)
             results.append(result)
             if result.status is not Status.CREATED:
                 self._before.restore(self)
@@ -134,8 +138,7 @@ class Machine:
         others[len(results) - 1] = failing
         return others
 
-    def _take(self, event: NewTransfer) -> TransferResult:
-        flags = int(event.flags)
+    def _take(self, event: NewTransfer, flags: int) -> TransferResult:
         if (status := id_refusal(event, flags)) is not None:
             return TransferResult(event.id, status)
         # Idempotency comes right after the form of the id, before anything else.
@@ -316,8 +319,11 @@ class Machine:
     # --- keeping
 
     def _moment(self, debit: AccountState, credit: AccountState) -> datetime:
-        last_at = max(debit.last_at, credit.last_at)
-        return self.now if last_at < self.now else last_at + ONE_TICK
+        at = self.now
+        for account in (debit, credit):
+            if account.last_at >= at:
+                at = account.last_at + ONE_TICK
+        return at
 
     def _pending_of(self, transfer: Transfer) -> Transfer | None:
         return None if transfer.pending_id is None else self.transfers.get(transfer.pending_id)

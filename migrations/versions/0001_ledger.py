@@ -115,14 +115,16 @@ CREATE INDEX ix_period_events_xid ON ledger.period_events USING brin (xid)
 # Both accounts' sums right after the transfer stand on its row: the balance at any moment is one index seek, and an
 # audit can check every step. That the accounts, the journal and the hold it names exist is no foreign key: whoever
 # writes here asks for the first and writes the others with it (docs/adr/0107); the keys cost an eighth of a posting.
+# That no amount is below zero is a domain's CHECK, which a connection parses once and not for every statement.
 # Only what is dated far from its booking is indexed by value date, and there is little of that (docs/adr/0112); without
 # the statistics the planner would take posted rows for rare, and read a whole account for one page.
 TRANSFERS = f"""
+CREATE DOMAIN ledger.fen AS bigint CONSTRAINT ck_fen CHECK (VALUE >= 0);
 CREATE TABLE ledger.transfers (
     id uuid NOT NULL CONSTRAINT pk_transfers PRIMARY KEY,
     debit_account_id uuid NOT NULL,
     credit_account_id uuid NOT NULL,
-    amount_fen bigint NOT NULL,
+    amount_fen ledger.fen NOT NULL,
     ledger integer NOT NULL,
     code integer NOT NULL,
     flags smallint NOT NULL,
@@ -143,7 +145,7 @@ CREATE TABLE ledger.transfers (
     credit_credits_pending_fen bigint NOT NULL,
     credit_credits_posted_fen bigint NOT NULL,
     {WRITTEN_IN},
-    CONSTRAINT ck_transfers_form CHECK (debit_account_id <> credit_account_id AND amount_fen >= 0)
+    CONSTRAINT ck_transfers_two_accounts CHECK (debit_account_id <> credit_account_id)
 );
 CREATE UNIQUE INDEX ix_transfers_debit_account_id_timestamp ON ledger.transfers (debit_account_id, timestamp);
 CREATE UNIQUE INDEX ix_transfers_credit_account_id_timestamp ON ledger.transfers (credit_account_id, timestamp);
@@ -221,7 +223,7 @@ BEGIN
             -- of what is below 2^61, any three add up to less than a column holds
             AND greatest(amount, debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen)
                 < 2305843009213693952
-        RETURNING *
+        RETURNING id, debits_pending_fen, debits_posted_fen, credits_pending_fen, credits_posted_fen, last_at
     )
     INSERT INTO ledger.transfers
     SELECT new_id, debit, credit, amount, new_ledger, new_code, new_flags, NULL, timeout, data_128, data_64, data_32,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Text, Uuid, text
-from sqlalchemy.dialects.postgresql import TIMESTAMP, dialect
+from sqlalchemy.dialects.postgresql import DOMAIN, TIMESTAMP, dialect
 
 from app.db import Database
 from ledger import models
@@ -24,6 +24,7 @@ VALUES: dict[type, st.SearchStrategy[Any]] = {
     SmallInteger: st.integers(-(2**15), 2**15 - 1),
     Integer: st.integers(-(2**31), 2**31 - 1),
     BigInteger: st.integers(-(2**63), 2**63 - 1),
+    DOMAIN: st.integers(0, 2**63 - 1),
     Uuid: st.uuids(),
     TIMESTAMP: st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001 - the strategy adds it
     Text: NASTY,

@@ -95,8 +95,8 @@ debit_credits_posted_fen, credit_debits_pending_fen, credit_debits_posted_fen, c
 credit_credits_posted_fen
 """
 PLANTED = {
-    "credit_account_id -> debit_account_id": "ck_transfers_form",
-    "amount_fen -> -1": "ck_transfers_form",
+    "credit_account_id -> debit_account_id": "ck_transfers_two_accounts",
+    "amount_fen -> -1": "ck_fen",
     "timestamp -> timestamp": "ix_transfers_debit_account_id_timestamp",
     "debit_account_id -> gen_random_uuid(), timestamp -> timestamp": "ix_transfers_credit_account_id_timestamp",
 }
