@@ -67,6 +67,7 @@ def _serve(url: str, pipe: "Connection[Any, Any]") -> None:
 
     def ready() -> None:
         gc.collect()
+        gc.freeze()  # as in wsgi.py
         pipe.send("ready")
         pipe.recv()
 
