@@ -66,6 +66,7 @@ def machine(*more: AccountState, now: datetime = NOW) -> Machine:
         account("held", debits_pending_fen=AMOUNT_MAX_FEN - 5, credits_pending_fen=AMOUNT_MAX_FEN - 5),
         account("both", debits_pending_fen=2**62, debits_posted_fen=2**62 - 5, credits_pending_fen=2**62,
                 credits_posted_fen=2**62 - 5),
+        account("fuller", credits_pending_fen=2**62, credits_posted_fen=2**62 - 4),
         *more,
     ]  # fmt: skip
     return Machine(now=now, accounts={found.id: found for found in accounts}, transfers={}, holds={}, failed=set())
@@ -183,6 +184,7 @@ CASES = (
     Case(Status.CREATED, transfer(credit_account_id="held", amount_fen=5, flags=PENDING)),
     Case(Status.CREATED, transfer(debit_account_id="both", amount_fen=4)),
     Case(Status.CREATED, transfer(credit_account_id="both", amount_fen=4)),
+    Case(Status.OVERFLOWS_CREDITS, transfer(debit_account_id="both", credit_account_id="fuller", amount_fen=4)),
 )
 
 
