@@ -82,10 +82,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection() -> Iterator[None]:
     """Leave modules and tests out of every search for garbage: they stay, half a million of things."""
     gc.disable()
-    found = yield
-    gc.enable()
-    gc.freeze()
-    return found
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

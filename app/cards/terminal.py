@@ -43,7 +43,7 @@ def enroll() -> Response:
             )
         )
 
-    return _answer(work)
+    return wire.answer_enrolment(work, at=at)
 
 
 @blueprint.route("/station/begin", methods=["POST"])
@@ -69,10 +69,6 @@ def _hear(name: str, do: Callable[..., protocol.StationAnswer], *, at: datetime)
         answer = do(session, station=station, said=query.body, message=message, settings=settings(), at=at)
         return messages.accepted(answer)
 
-    return _answer(work)
-
-
-def _answer(work: Callable[[Session, str], Answered]) -> Response:
     def read_and_work() -> Answered:
         message = protocol.read_message_body(wire.read_body())
         return database().run(lambda session: work(session, message))

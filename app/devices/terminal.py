@@ -1,20 +1,15 @@
 """The doors through which a terminal becomes one of ours and learns its configuration."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
-
-from flask import Response, request
+from flask import Response
 from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
 from app import clock
-from app.devices import configuration, limits, messages, service, wire
+from app.devices import configuration, messages, service, wire
 from app.devices.messages import Answered
 from app.devices.models import Terminal, TerminalStatus
-from app.web import database, settings
+from app.web import settings
 from card_terminal import protocol
-from card_terminal.protocol import ProtocolError, RefusalCode
 
 blueprint = Blueprint(
     "devices_terminal", __name__, url_prefix="/terminal/v1", description="Card terminals: enrolment and configuration."
@@ -46,27 +41,7 @@ def enroll() -> Response:
             )
         )
 
-    def read_and_work() -> Answered:
-        message = protocol.read_message_body(wire.read_body())
-        with _wrong_codes_counted(at=at):
-            return database().run(lambda session: work(session, message))
-
-    return wire.answer(read_and_work)
-
-
-@contextmanager
-def _wrong_codes_counted(*, at: datetime) -> Iterator[None]:
-    """Refuse an address that brought too many wrong codes. Raises ProtocolError RETRY, which a terminal waits out."""
-    key, limit = f"wrong code {request.remote_addr}", settings().wrong_codes_max
-    with database().reader() as session:
-        if limits.reached(session, key, limit=limit, window=limits.TEN_MINUTES, at=at):
-            raise ProtocolError(RefusalCode.RETRY, "too many wrong codes from this address")
-    try:
-        yield
-    except ProtocolError as error:
-        if error.code is RefusalCode.ENROLMENT_CODE_INVALID:
-            database().run(lambda session: limits.count(session, key, window=limits.TEN_MINUTES, at=at))
-        raise
+    return wire.answer_enrolment(work, at=at)
 
 
 @blueprint.route("/config", methods=["POST"])

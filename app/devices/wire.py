@@ -8,13 +8,14 @@ from typing import Any
 
 import structlog
 from flask import Response, jsonify, request
+from sqlalchemy.orm import Session
 
 from app import clock
-from app.devices import messages
+from app.devices import limits, messages
 from app.devices.messages import Answered, Guard, Question
-from app.web import database
+from app.web import database, settings
 from card_terminal import protocol
-from card_terminal.protocol import MessageError, ProtocolError
+from card_terminal.protocol import MessageError, ProtocolError, RefusalCode
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +88,25 @@ def answer_query(name: str, question: Question, *, at: datetime, guard: Guard | 
         )
 
     return answer(work)
+
+
+def answer_enrolment(work: Callable[[Session, str], Answered], *, at: datetime) -> Response:
+    """Answer who brings a one-time code; an address that brought too many wrong ones is told to wait (RETRY)."""
+    key, limit = f"wrong code {request.remote_addr}", settings().wrong_codes_max
+
+    def read_and_work() -> Answered:
+        message = protocol.read_message_body(read_body())
+        with database().reader() as session:
+            if limits.reached(session, key, limit=limit, window=limits.TEN_MINUTES, at=at):
+                raise ProtocolError(RefusalCode.RETRY, "too many wrong codes from this address")
+        try:
+            return database().run(lambda session: work(session, message))
+        except ProtocolError as error:
+            if error.code is RefusalCode.ENROLMENT_CODE_INVALID:
+                database().run(lambda session: limits.count(session, key, window=limits.TEN_MINUTES, at=at))
+            raise
+
+    return answer(read_and_work)
 
 
 def answer(work: Callable[[], Answered]) -> Response:

@@ -64,28 +64,33 @@ def test_wrong_pins_of_several_cards_close_the_keypad_of_a_terminal_for_ten_minu
     assert terminal.authorize(token, pin=PIN).get_json()["code"] == "INSTRUMENT_BUSY"
 
 
-def test_who_tries_codes_is_slowed_down(site: Site) -> None:
-    stranger = site.terminal()
-    codes = [stranger.enrol("A" * 16).get_json()["code"] for _ in range(3)]
+@pytest.mark.parametrize(
+    "doors",
+    [["enroll"] * 3, ["station/enroll"] * 3, ["station/enroll", "enroll", "station/enroll"]],
+    ids=["terminal", "station", "either"],
+)
+@pytest.mark.usefixtures("site")
+def test_who_tries_codes_is_slowed_down_at_every_door(app_: Flask, doors: list[str]) -> None:
+    codes = [_wrong_code(app_, door) for door in doors]
     assert codes == ["ENROLMENT_CODE_INVALID", "ENROLMENT_CODE_INVALID", "RETRY"]
 
 
 def test_behind_a_proxy_a_stranger_slows_down_himself_alone(site: Site) -> None:
     flask = create_app(replace(site.settings, wrong_codes_max=2, proxies=1))
     try:
-        codes = [_wrong_code(flask, "203.0.113.7", claimed=f"198.51.100.{number}") for number in range(3)]
+        codes = [_wrong_code(flask, seen=f"198.51.100.{number}, 203.0.113.7") for number in range(3)]
         assert codes == ["ENROLMENT_CODE_INVALID", "ENROLMENT_CODE_INVALID", "RETRY"]
-        assert _wrong_code(flask, "203.0.113.8", claimed="203.0.113.7") == "ENROLMENT_CODE_INVALID"
+        assert _wrong_code(flask, seen="203.0.113.7, 203.0.113.8") == "ENROLMENT_CODE_INVALID"
     finally:
         with flask.app_context():
             web.database().close()
 
 
-def _wrong_code(flask: Flask, address: str, *, claimed: str) -> str:
-    """Give what a stranger hears who comes from `address`, claims another, and whose proxy adds the true one."""
+def _wrong_code(flask: Flask, door: str = "enroll", *, seen: str = "") -> str:
+    """Give what a stranger hears at a door; `seen` are the addresses that he claims, and last what his proxy adds."""
     message = protocol.sign_enrolment(code="A" * 16, st=0, app_version="0.1.0", key=Ed25519PrivateKey.generate())
-    headers = {"X-Forwarded-For": f"{claimed}, {address}"}
-    answer = flask.test_client().post("/terminal/v1/enroll", json={"message": message}, headers=headers)
+    headers = {"X-Forwarded-For": seen} if seen else {}
+    answer = flask.test_client().post(f"/terminal/v1/{door}", json={"message": message}, headers=headers)
     return str(answer.get_json()["code"])
 
 
