@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: TIMESTAMP(timezone=True), str: Text}  # noqa: RUF012 - SQLAlchemy reads a class attribute
 
 
-FEN = DOMAIN("fen", BigInteger, schema="ledger", create_type=False)
+FEN = BigInteger().with_variant(DOMAIN("fen", BigInteger, schema="ledger", create_type=False), "postgresql")
 """An amount: never below zero."""
 
 # Filled in by the database: the transaction that wrote the row.
