@@ -16,7 +16,7 @@ from app.cards.models import Station
 from app.devices import messages, wire
 from app.devices import service as devices
 from app.devices.messages import Answered
-from app.web import database, settings
+from app.web import settings
 from card_terminal import protocol
 
 blueprint = Blueprint(
@@ -69,8 +69,4 @@ def _hear(name: str, do: Callable[..., protocol.StationAnswer], *, at: datetime)
         answer = do(session, station=station, said=query.body, message=message, settings=settings(), at=at)
         return messages.accepted(answer)
 
-    def read_and_work() -> Answered:
-        message = protocol.read_message_body(wire.read_body())
-        return database().run(lambda session: work(session, message))
-
-    return wire.answer(read_and_work)
+    return wire.answer_message(work)

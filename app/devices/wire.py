@@ -78,16 +78,21 @@ def documented(summary: str, *, body: dict[str, Any] | None = None) -> dict[str,
 
 def answer_query(name: str, question: Question, *, at: datetime, guard: Guard | None = None) -> Response:
     """Answer the query in the present request, once for each message; see `messages.answer_query`."""
-
-    def work() -> Answered:
-        message = protocol.read_message_body(read_body())
-        return database().run(
-            lambda session: messages.answer_query(
-                session, message=message, name=name, at=at, question=question, guard=guard
-            )
+    return answer_message(
+        lambda session, message: messages.answer_query(
+            session, message=message, name=name, at=at, question=question, guard=guard
         )
+    )
 
-    return answer(work)
+
+def answer_message(work: Callable[[Session, str], Answered]) -> Response:
+    """Answer the one message of the present request with what `work` makes of it, in a transaction of its own."""
+
+    def read_and_work() -> Answered:
+        message = protocol.read_message_body(read_body())
+        return database().run(lambda session: work(session, message))
+
+    return answer(read_and_work)
 
 
 def answer_enrolment(work: Callable[[Session, str], Answered], *, at: datetime) -> Response:
